@@ -1,0 +1,42 @@
+# The two commands that users need: `make demo` and `make test`. Everything else is for developers.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= 2
+# One thread per job: two small trainings side by side beat one on two threads.
+DEMO_THREADS := --set-threads classify=1 segment=1 cam=1 predict=1
+export PYTHONHASHSEED := 0
+
+.PHONY: demo test environment lint format bench clean
+
+demo: environment
+	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
+	@$(BIN)/wsss done config/demo.yaml
+
+test: environment
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+
+environment: $(VENV)/.ready
+
+# uv installs in seconds what pip installs in minutes; pip itself brings uv.
+$(VENV)/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+	$(BIN)/mypy wsss
+
+format: environment
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+clean:
+	rm -rf results logs benchmarks checkpoints provenance .snakemake

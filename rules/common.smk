@@ -1,0 +1,200 @@
+"""The only home of helper functions for rules: settings, their slices, and which files a rule reads."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir)))
+
+from snakemake.exceptions import WorkflowError
+
+from wsss import chains, provenance
+from wsss.config import STAGES, read_yaml, resolve
+from wsss.errors import UserError
+
+try:
+    SETTINGS = resolve(config)
+    TABLES = chains.built_tables(SETTINGS)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
+VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
+
+
+def chain_of(wildcards):
+    return wildcards.chain.split("/")
+
+
+def seed_path(wildcards, stage, chain):
+    return f"<results>/{stage}/{chain}/seed-{wildcards.seed}"
+
+
+def stage_path(wildcards, chain):
+    """Folder of the result at the end of a chain."""
+    return seed_path(wildcards, chains.stage_of(SETTINGS, chain[-1]), "/".join(chain))
+
+
+def shards(split):
+    count = SETTINGS.data.shards.get(split, 1)
+    return [f"{index}-of-{count}" for index in range(1, count + 1)]
+
+
+def initial_weights(stage):
+    """Input function: the file with a backbone's initial weights; none when it starts from random numbers."""
+
+    def files(wildcards):
+        network = getattr(SETTINGS, stage)[wildcards[stage]]
+        role = SETTINGS.backbones[network.backbone]
+        if role.weights == "none":
+            return []
+        if "/" in role.weights or Path(role.weights).suffix in {".pth", ".pt", ".params", ".safetensors"}:
+            return role.weights
+        return f"resources/weights/{role.network}-{role.weights}.pth"
+
+    return files
+
+
+def maps_of_shard(wildcards):
+    """The store before a refinement, for the same shard."""
+    return f"{stage_path(wildcards, chain_of(wildcards))}/{wildcards.split}/{wildcards.shard}.store"
+
+
+def maps_of_split(wildcards):
+    """All stores of a split at the end of a chain; folders of PNGs where the chain ends in labels or predictions."""
+    chain = chain_of(wildcards)
+    split = SETTINGS.data.evaluate.get(wildcards.split, wildcards.split)
+    folder = stage_path(wildcards, chain)
+    stage = chains.stage_of(SETTINGS, chain[-1])
+    if stage == "pseudo":
+        return [f"{folder}/{split}"]
+    suffix = "" if stage == "predict" else ".store"
+    return [f"{folder}/{split}/{shard}{suffix}" for shard in shards(split)]
+
+
+def threshold_evaluation(stage):
+    """Input function: the evaluation of the train split that chooses a stage's background threshold, if it needs one."""
+
+    def files(wildcards):
+        chain = chain_of(wildcards)
+        if not chains.needs_evaluation(SETTINGS, chain, wildcards[stage]):
+            return []
+        return evaluation_path(chain, wildcards.seed, train_evaluation_split())
+
+    return files
+
+
+def train_evaluation_split():
+    """The scored split whose maps are those of the training images."""
+    names = [name for name, holder in SETTINGS.data.evaluate.items() if holder == SETTINGS.data.train]
+    return names[0] if names else SETTINGS.data.train
+
+
+def evaluation_path(chain, seed, split):
+    return f"<results>/evaluate/{'/'.join(chain)}/seed-{seed}/{split}.json"
+
+
+def train_evaluation(wildcards):
+    """The train split's evaluation, whose thresholds the other splits use; none where no threshold is open."""
+    chain = chain_of(wildcards)
+    if wildcards.split == train_evaluation_split() or not chains.keeps_scores(SETTINGS, chain[-1]):
+        return []
+    return evaluation_path(chain, wildcards.seed, train_evaluation_split())
+
+
+def evaluations_of_table(wildcards):
+    table = TABLES[f"{wildcards.paper}/{wildcards.table}"]
+    return [evaluation_path(*cell) for cell in chains.evaluations(SETTINGS, table)]
+
+
+def table_files(wildcards):
+    return expand("<results>/tables/{name}.csv", name=TABLES)
+
+
+def settings(stage):
+    """Params function: the slice of the settings that a stage's job reads, as one plain dict."""
+
+    def config_slice(wildcards):
+        if stage in ("classify", "segment"):
+            network = chains.train_config(SETTINGS, stage, wildcards[stage])
+            return {"split": SETTINGS.data.train} | network
+        chain = chain_of(wildcards)
+        if stage == "cam":
+            return chains.cam_config(SETTINGS, chain[-1], wildcards.cam)
+        if stage == "refine":
+            return chains.refine_config(SETTINGS, wildcards.refine)
+        if stage == "pseudo":
+            return chains.pseudo_config(SETTINGS, chain, wildcards.pseudo)
+        if stage == "predict":
+            return chains.predict_config(SETTINGS, chain[-1], wildcards.predict)
+        return chains.evaluate_config(SETTINGS, chain)
+
+    return config_slice
+
+
+def table_settings(wildcards):
+    """The table's definition, and which run, seed and split each of the input evaluations belongs to."""
+    name = f"{wildcards.paper}/{wildcards.table}"
+    return {
+        "name": name,
+        "dataset": SETTINGS.dataset,
+        "definition": TABLES[name].model_dump(mode="json", exclude_none=True),
+        "cells": [[list(chain), seed, split] for chain, seed, split in chains.evaluations(SETTINGS, TABLES[name])],
+        "seeds": SETTINGS.seeds,
+    }
+
+
+def network_source(stage):
+    """Params function: digests of the code behind a training or inference job, its network's files included."""
+
+    def digests(wildcards):
+        kind = {"cam": "classify", "predict": "segment"}.get(stage, stage)
+        name = wildcards[stage] if kind == stage else chain_of(wildcards)[-1]
+        network = getattr(SETTINGS, kind)[name]
+        backbone = chains.backbone_file(SETTINGS, network)
+        return source(
+            f"workflow_scripts/{stage}.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py"
+        )
+
+    return digests
+
+
+def refine_source(wildcards):
+    method = SETTINGS.refine[wildcards.refine].method
+    return source("workflow_scripts/refine.py", f"wsss/methods/{method}.py")
+
+
+def archive_of(wildcards):
+    """Which archive a file is, and where the user keeps it, if he does."""
+    data, names = SETTINGS.data, {entry["file"]: name for name, entry in ARCHIVES.items()}
+    given = data.test if names[wildcards.file] == "voc_test" else data.archives and f"{data.archives}/{wildcards.file}"
+    return {"archive": names[wildcards.file], "given": given}
+
+
+def file_of_archive(wildcards):
+    return f"resources/downloads/{ARCHIVES[wildcards.archive]['file']}"
+
+
+def unpacked_parts(wildcards):
+    return {"keep": ARCHIVES[wildcards.archive]["keep"]}
+
+
+def voc_folders(wildcards):
+    """The folders from which VOC's manifest is made, by the names of the script's arguments."""
+    data = SETTINGS.data
+    folders = {"devkit": data.devkit or "resources/voc_trainval"}
+    if data.sbd:
+        folders |= {"sbd": "resources/sbd", "sbd_masks": "resources/sbd_masks"}
+    return folders | ({"test": "resources/voc_test"} if data.test else {})
+
+
+def weights_of(wildcards):
+    return {"network": wildcards.network, "weights": wildcards.weights}
+
+
+source = provenance.source
+ARCHIVES = read_yaml(Path(workflow.basedir) / "config" / "downloads.yaml")
+
+
+def shapes_config():
+    data = SETTINGS.data
+    return {"train": data.images["train"], "val": data.images["val"], "size": list(data.size), "seed": data.seed}

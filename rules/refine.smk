@@ -1,0 +1,32 @@
+"""Refined maps, shard by shard.
+
+REQUIRED INPUTS
+    the stores of the stage before: <results>/{cam,refine}/{chain}/seed-{seed}/{split}/{shard}.store
+OUTPUTS
+    <results>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.store
+"""
+
+
+rule refine:
+    """Refinement {wildcards.refine} of {wildcards.chain}, {wildcards.split} {wildcards.shard}."""
+    input:
+        data=DATA,
+        scores=maps_of_shard,
+        evaluation=threshold_evaluation("refine"),
+    output:
+        store="<results>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.store",
+    log:
+        "<logs>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.log",
+    benchmark:
+        "<benchmarks>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.tsv"
+    params:
+        config=settings("refine"),
+        source=refine_source,
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime="4h",
+    conda:
+        "../envs/wsss.yaml"
+    script:
+        "../workflow_scripts/refine.py"

@@ -1,0 +1,60 @@
+"""Settings: what is refused, with which words, and how overlays merge."""
+
+import pytest
+
+from wsss.config import merge, presets, resolve
+from wsss.errors import UserError
+
+OWN = {"dataset": "mine", "data": {"source": "own", "root": "photos"}}
+
+
+def test_the_papers_settings_resolve():
+    settings = resolve({})
+    assert settings.dataset == "voc2012"
+    assert settings.recipes["irn_cam"].momentum == "weight_decay"
+    assert {name.split("/")[0] for name in settings.tables} == {"spn", "vwe", "rcm_mam", "baseline"}
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_resolves(preset):
+    settings = resolve(OWN | {"preset": preset})
+    assert len({role.network for role in settings.backbones.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"seed": [1]}, "unknown key 'seed'; did you mean 'seeds'?"),
+        ({"recipes": {"irn_cam": {"weight_dacay": 0.1}}}, "did you mean 'weight_decay'?"),
+        ({"recipes": {"irn_cam": {"lr": "fast"}}}, "recipes.irn_cam.lr"),
+        ({"recipes": {"irn_cam": {"lr": -1}}}, "recipes.irn_cam.lr"),
+        ({"recipes": {"irn_cam": {"steps": 5}}}, "exactly one of 'epochs' and 'steps'"),
+        ({"recipes": {"irn_cam": {"accumulate": 3}}}, "accumulate 3 does not divide batch 16"),
+        ({"classify": {"gap_r50": {"backbone": "r51"}}}, "there is no 'r51'; did you mean 'r50'?"),
+        ({"cam": {"hard": {}}}, "variant 'hard' stands under both cam and pseudo"),
+        ({"cam": {"a/b": {}}}, "'a/b' cannot name a variant"),
+        ({"dataset": "../etc"}, "dataset"),
+        ({"seeds": [1, 1]}, "a seed stands twice"),
+        ({"seeds": []}, "seeds"),
+        ({"preset": "huge"}, "there is no 'huge'; known:"),
+        ({"data": {"source": "imagenet"}}, "data"),
+        ({"data": {"evaluate": {"val": "test"}}}, "'test' must be 'val' itself"),
+        ({"refine": {"crf_irn": {"background": 2.0}}}, "refine.crf_irn.background"),
+    ],
+)
+def test_faults_are_named_in_one_line(overlay, message):
+    with pytest.raises(UserError, match=None) as caught:
+        resolve(overlay)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_written_as_text_is_a_number():
+    assert resolve({"recipes": {"irn_cam": {"lr": "1e-3"}}}).recipes["irn_cam"].lr == 0.001
+
+
+def test_merge_is_deep_but_another_network_replaces_the_role():
+    base = {"r50": {"network": "resnet50", "options": {"dilate": False}}, "recipe": {"lr": 1, "batch": 2}}
+    merged = merge(base, {"r50": {"network": "tiny"}, "recipe": {"lr": 3}})
+    assert merged == {"r50": {"network": "tiny"}, "recipe": {"lr": 3, "batch": 2}}
+    assert merge(base, {"r50": {"weights": "none"}})["r50"]["options"] == {"dilate": False}

@@ -1,0 +1,18 @@
+"""Train a segmentation network on pseudo labels."""
+
+from pathlib import Path
+
+from wsss import job
+from wsss.segment import train
+
+with job.run(snakemake) as running:
+    train(
+        data=Path(snakemake.input.data[0]).parent,
+        labels=snakemake.input.labels,
+        initial_weights=snakemake.input.get("initial"),
+        seed=int(snakemake.wildcards.seed),
+        job=running,
+        weights=snakemake.output.weights,
+        history=snakemake.output.history,
+        **snakemake.params.config,
+    )

@@ -1,0 +1,194 @@
+"""Chains: sequences of variant names that are the paths of results. What each stage reads, from settings alone.
+
+    classify/<a>  cam/<a>/<b>  refine/<a>/<b>/<c>  pseudo/<a>/<b>/<c>/<d>  segment/...  predict/...
+
+Every function that ends in `_config` returns the plain dict slice that is a rule's `params.config`.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from wsss import interface
+from wsss.config import STAGES, Network, Settings, Table
+from wsss.errors import UserError
+
+BEFORE = {
+    "classify": (None,),
+    "cam": ("classify",),
+    "refine": ("cam", "refine"),
+    "pseudo": ("cam", "refine"),
+    "segment": ("pseudo",),
+    "predict": ("segment",),
+}
+SCORED = ("cam", "refine", "pseudo", "predict")
+"""Stages whose results are label or score maps, so that an evaluation of them exists."""
+
+NETWORK_FILES = {"resnet50": "resnet", "resnet101": "resnet"}
+
+
+def stage_of(settings: Settings, variant: str) -> str:
+    """The stage under which a variant stands in the settings; UserError when none has it."""
+    for stage in STAGES:
+        if variant in getattr(settings, stage):
+            return stage
+    raise UserError(f"there is no variant '{variant}' under {', '.join(STAGES)}")
+
+
+def check_chain(settings: Settings, chain: Sequence[str], where: str) -> None:
+    """Refuse a chain whose stages do not follow each other, naming the table and row `where` it stands."""
+    before: str | None = None
+    for variant in chain:
+        try:
+            stage = stage_of(settings, variant)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        if before not in BEFORE[stage]:
+            raise UserError(f"{where}: '{variant}' ({stage}) cannot follow {before or 'the images'} in {'/'.join(chain)}")
+        before = stage
+
+
+def variant(settings: Settings, name: str) -> Any:
+    """Settings of a variant by its name."""
+    return getattr(settings, stage_of(settings, name))[name]
+
+
+def keeps_scores(settings: Settings, name: str) -> bool:
+    """Whether a variant's result holds score maps, whose background threshold is still open."""
+    stage = stage_of(settings, name)
+    if stage == "refine":
+        return interface.constant("methods", settings.refine[name].method, "OUTPUT", "scores") == "scores"
+    return stage == "cam"
+
+
+def network_config(settings: Settings, network: Network, where: str) -> dict[str, Any]:
+    """Everything that builds a network: the keyword arguments of networks.assemble, defaults filled in."""
+    role = settings.backbones[network.backbone]
+    file = backbone_file(settings, network)
+    given = role.options | ({"network": role.network} if file != role.network else {})
+    return {
+        "method": network.method,
+        "network": file,
+        "output_stride": network.output_stride,
+        "backbone_options": _without(
+            interface.options("backbones", file, given, f"backbones.{network.backbone}.options"), "output_stride"
+        ),
+        "options": interface.options("methods", network.method, network.options, f"{where}.options"),
+    }
+
+
+def backbone_file(settings: Settings, network: Network) -> str:
+    """Name of the file in wsss/backbones that builds a network's backbone."""
+    name = settings.backbones[network.backbone].network
+    return NETWORK_FILES.get(name, name)
+
+
+def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
+    """Slice of a training rule: network and recipe."""
+    network: Network = getattr(settings, stage)[name]
+    config = network_config(settings, network, f"{stage}.{name}")
+    return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
+
+
+def cam_config(settings: Settings, classify: str, name: str) -> dict[str, Any]:
+    """Slice of CAM inference: scales, flip, order, and the network that it loads."""
+    network = network_config(settings, settings.classify[classify], f"classify.{classify}")
+    return settings.cam[name].model_dump(mode="json", exclude={"background"}) | {"network": network}
+
+
+def refine_config(settings: Settings, name: str) -> dict[str, Any]:
+    """Slice of a refinement: method, background threshold, options with defaults."""
+    given = settings.refine[name]
+    options = interface.options("methods", given.method, given.options, f"refine.{name}.options")
+    return given.model_dump(mode="json") | {"options": options}
+
+
+def pseudo_config(settings: Settings, chain: Sequence[str], name: str) -> dict[str, Any]:
+    """Slice of the pseudo labels; the threshold counts only when it is still open."""
+    background = settings.pseudo[name].background if keeps_scores(settings, chain[-1]) else 0.0
+    return {"background": background}
+
+
+def predict_config(settings: Settings, segment: str, name: str) -> dict[str, Any]:
+    """Slice of segmentation inference, with the network that it loads."""
+    network = network_config(settings, settings.segment[segment], f"segment.{segment}")
+    return settings.predict[name].model_dump(mode="json") | {"network": network}
+
+
+def evaluate_config(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
+    """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, and the contract of the number."""
+    return {
+        "fixed": _fixed_background(settings, chain) if keeps_scores(settings, chain[-1]) else None,
+        "holdout": settings.evaluate.holdout,
+        "convention": settings.evaluate.convention,
+        "contract": contract(settings, chain),
+    }
+
+
+def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
+    """What a number of this chain rests on, as far as settings know: weights, scales, flips, CRF, labels at inference."""
+    stages = {stage_of(settings, name): name for name in chain}
+    last = stage_of(settings, chain[-1])
+    inference = variant(settings, stages["predict"] if last == "predict" else stages["cam"])
+    roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
+    refined = settings.refine[stages["refine"]] if "refine" in stages and last != "predict" else None
+    crf = inference.crf if last == "predict" else refined and refine_config(settings, stages["refine"])["options"]
+    return {
+        "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
+        "scales": " ".join(f"{scale:g}" for scale in inference.scales),
+        "flip": str(inference.flip).lower(),
+        "crf": "none" if not crf else crf if isinstance(crf, str) else str(crf.get("preset", refined.method)),
+        "labels_at_inference": last != "predict",
+    }
+
+
+def needs_evaluation(settings: Settings, chain: Sequence[str], name: str) -> bool:
+    """Whether stage variant `name` after `chain` needs the threshold that an evaluation of `chain` chooses."""
+    return keeps_scores(settings, chain[-1]) and isinstance(variant(settings, name).background, str)
+
+
+def built_tables(settings: Settings) -> dict[str, Table]:
+    """The tables that `build` selects; UserError when a pattern matches none or a chain is impossible."""
+    for pattern in settings.build:
+        if not any(fnmatchcase(name, pattern) for name in settings.tables):
+            raise UserError(f"build: no table matches '{pattern}'; there are: {', '.join(settings.tables)}")
+    chosen = {n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)}
+    for name, table in chosen.items():
+        for row in table.rows:
+            for chain in chains_of_row(row):
+                check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
+    return chosen
+
+
+def chains_of_row(row: Any) -> list[list[str]]:
+    """The chains that must run for a row."""
+    return ([row.chain] if row.chain else []) + (row.mean_of or [])
+
+
+def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...], int, str]]:
+    """All (chain, seed, split) whose evaluation fills a cell of the table."""
+    found = {
+        (tuple(chain), seed, split): None
+        for row in table.rows
+        for chain in chains_of_row(row)
+        for split in (row.splits or table.splits)
+        if split in settings.data.evaluate
+        for seed in settings.seeds
+    }
+    return list(found)
+
+
+def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
+    for name in reversed(chain):
+        background = getattr(variant(settings, name), "background", None)
+        if isinstance(background, float | int):
+            return float(background)
+    return 0.15
+
+
+def _weights_name(weights: str) -> str:
+    return {"none": "random", "IMAGENET1K_V1": "ImageNet", "IMAGENET1K_V2": "ImageNet (V2)"}.get(weights, weights)
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}

@@ -1,0 +1,69 @@
+"""What a method file offers, read from its syntax tree: nothing is imported, so the planner stays light."""
+
+import ast
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from wsss.errors import UserError
+
+PACKAGE = Path(__file__).parent
+WORKFLOW_ARGUMENTS = {"backbone", "num_classes"}
+ENTRY_POINTS = ("build", "refine")
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _module(folder: str, name: str) -> Path:
+    path = PACKAGE / folder / f"{name}.py"
+    if not path.is_file():
+        known = sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("__"))
+        raise UserError(f"there is no {folder[:-1]} '{name}'; known: {', '.join(known)}")
+    return path
+
+
+def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
+    """Literal value of a module-level constant of wsss/<folder>/<module>.py."""
+    for node in _tree(_module(folder, module)).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.literal_eval(node.value)
+    return default
+
+
+def _entry(folder: str, module: str) -> ast.FunctionDef:
+    for node in _tree(_module(folder, module)).body:
+        if isinstance(node, ast.FunctionDef) and node.name in ENTRY_POINTS:
+            return node
+    raise UserError(f"wsss/{folder}/{module}.py defines neither of: {', '.join(ENTRY_POINTS)}")
+
+
+@cache
+def _model(folder: str, module: str) -> type[BaseModel]:
+    arguments = _entry(folder, module).args
+    names = {"Literal": Literal, "Sequence": Sequence}
+    fields: dict[str, Any] = {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if argument.arg not in WORKFLOW_ARGUMENTS and argument.annotation is not None:
+            annotation = eval(ast.unparse(argument.annotation), names)
+            fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
+    return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def options(folder: str, module: str, given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Options of a method or backbone file, checked against its entry point's keywords and filled with its defaults.
+
+    Raises UserError with `where` (the settings' key) when a keyword is unknown or has the wrong type.
+    """
+    try:
+        return _model(folder, module)(**given).model_dump(mode="json")
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        known = ", ".join(sorted(_model(folder, module).model_fields)) or "none"
+        raise UserError(f"{where}.{key}: {first['msg']}; {module} has the options: {known}") from None

@@ -1,0 +1,120 @@
+"""What all workflow scripts share: log, seeds, device, threads, fingerprint, and the record of what was done.
+
+Nothing here changes a result.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from wsss.errors import UserError
+from wsss.files import sha256, write_text
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pydensecrf2", "numba", "opencv-python-headless")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A running rule: where its checkpoint lives, what identifies its work, how many threads it may use."""
+
+    checkpoint: Path
+    fingerprint: str
+    threads: int
+
+
+@contextmanager
+def run(snakemake: Any) -> Iterator[Job]:
+    """Run a script's body: output goes to the rule's log; a UserError ends it in one line and exit status 1."""
+    _redirect(Path(snakemake.log[0]))
+    _limit_threads(snakemake.threads)
+    outputs = [Path(path) for path in snakemake.output]
+    digests = {path: digest_of(Path(path)) for path in snakemake.input}
+    work = {"rule": snakemake.rule, **dict(snakemake.params), "inputs": digests, "outputs": list(map(str, outputs))}
+    fingerprint = hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
+    started = time.time()
+    try:
+        yield Job(checkpoint_of(outputs[0]), fingerprint, snakemake.threads)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    record = work | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started} | _surroundings()
+    for path in outputs:
+        write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
+
+
+def checkpoint_of(output: Path) -> Path:
+    """Where the training that makes `output` keeps its state: checkpoints/<same tail>, never a declared output."""
+    return Path("checkpoints", *output.parts[1:]).with_suffix(".ckpt")
+
+
+def record_of(output: Path) -> Path:
+    """Where the provenance record of a result lies: provenance/<its path>.json."""
+    return Path("provenance", f"{output}.json")
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files."""
+    if not path.is_dir():
+        return sha256(path)
+    total = hashlib.sha256()
+    for file in sorted(item for item in path.rglob("*") if item.is_file() and not item.name.startswith(".")):
+        total.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+    return total.hexdigest()
+
+
+def _redirect(log: Path) -> None:
+    """Send everything, C libraries and tracebacks included, to the log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    stream = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as the process
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(stream.fileno(), 1)
+    os.dup2(stream.fileno(), 2)
+
+
+def _limit_threads(threads: int) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def _surroundings() -> dict[str, Any]:
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "peak_memory_mb": round(peak / 1024),
+        "git": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "python": platform.python_version(),
+        "device": device_name(),
+    }
+
+
+def device_name() -> str:
+    """The accelerator when this process used one, else the processor."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{platform.machine()} CPU, {os.cpu_count()} cores"
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
