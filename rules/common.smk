@@ -13,6 +13,8 @@ from wsss.errors import UserError
 
 try:
     SETTINGS = resolve(config)
+    if faults := chains.faults(SETTINGS):
+        raise UserError("; ".join(faults))
     TABLES = chains.built_tables(SETTINGS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -61,10 +63,14 @@ def maps_of_shard(wildcards):
 
 def maps_of_split(wildcards):
     """All stores of a split at the end of a chain; folders of PNGs where the chain ends in labels or predictions."""
-    chain = chain_of(wildcards)
     split = SETTINGS.data.evaluate.get(wildcards.split, wildcards.split)
-    folder = stage_path(wildcards, chain)
+    return maps_of(chain_of(wildcards), wildcards.seed, split)
+
+
+def maps_of(chain, seed, split):
+    """Files or folders that hold the maps of a split at the end of a chain."""
     stage = chains.stage_of(SETTINGS, chain[-1])
+    folder = f"<results>/{stage}/{'/'.join(chain)}/seed-{seed}"
     if stage == "pseudo":
         return [f"{folder}/{split}"]
     suffix = "" if stage == "predict" else ".store"
@@ -136,7 +142,7 @@ def table_settings(wildcards):
     name = f"{wildcards.paper}/{wildcards.table}"
     return {
         "name": name,
-        "dataset": SETTINGS.dataset,
+        "voc": SETTINGS.data.source == "voc",
         "definition": TABLES[name].model_dump(mode="json", exclude_none=True),
         "cells": [[list(chain), seed, split] for chain, seed, split in chains.evaluations(SETTINGS, TABLES[name])],
         "seeds": SETTINGS.seeds,
@@ -161,6 +167,62 @@ def network_source(stage):
 def refine_source(wildcards):
     method = SETTINGS.refine[wildcards.refine].method
     return source("workflow_scripts/refine.py", f"wsss/methods/{method}.py")
+
+
+def figure_split():
+    """The split whose images the report shows: val where there is one."""
+    return "val" if "val" in SETTINGS.data.evaluate else next(iter(SETTINGS.data.evaluate))
+
+
+def maps_in_figures(wildcards):
+    """The maps along the report's chain: scores of its CAMs, and every label map after them that exists for the split."""
+    chain, seed = SETTINGS.report.chain, SETTINGS.seeds[0]
+    holder = SETTINGS.data.evaluate[wildcards.split]
+    files = {"scores": maps_of(chain[:2], seed, holder)}
+    if chains.stage_of(SETTINGS, chain[2]) == "refine" and not chains.keeps_scores(SETTINGS, chain[2]):
+        files["refined"] = maps_of(chain[:3], seed, holder)
+    files["predicted"] = maps_of(chain, seed, holder)
+    return files | {"images": f"<results>/evaluate/{'/'.join(chain)}/seed-{seed}/{wildcards.split}.images.csv"}
+
+
+def all_cells():
+    """Every (chain, seed, split) of the tables to build, each once."""
+    return list(dict.fromkeys(cell for table in TABLES.values() for cell in chains.evaluations(SETTINGS, table)))
+
+
+def report_tables(wildcards):
+    return expand("<results>/tables/{name}.html", name=TABLES)
+
+
+def report_evaluations(wildcards):
+    return [evaluation_path(*cell) for cell in all_cells()]
+
+
+def report_histories(wildcards):
+    return [f"<results>/{stage}/{'/'.join(chain)}/seed-{seed}/history.csv" for stage, chain, seed in trainings()]
+
+
+def report_figures(wildcards):
+    return f"<results>/figures/{figure_split()}" if SETTINGS.report.chain else []
+
+
+def trainings():
+    """Every trained network in the tables: (stage, chain up to it, seed)."""
+    found = {}
+    for chain, seed, _ in all_cells():
+        for length, name in enumerate(chain, 1):
+            if (stage := chains.stage_of(SETTINGS, name)) in ("classify", "segment"):
+                found[stage, chain[:length], seed] = None
+    return list(found)
+
+
+def report_settings():
+    return {
+        "dataset": SETTINGS.dataset,
+        "evaluations": [f"{' / '.join(chain)}, seed {seed}, {split}" for chain, seed, split in all_cells()],
+        "histories": [f"{' / '.join(chain)}, seed {seed}" for _, chain, seed in trainings()],
+        "settings": SETTINGS.model_dump(mode="json", exclude={"tables"}),
+    }
 
 
 def archive_of(wildcards):
@@ -198,3 +260,19 @@ ARCHIVES = read_yaml(Path(workflow.basedir) / "config" / "downloads.yaml")
 def shapes_config():
     data = SETTINGS.data
     return {"train": data.images["train"], "val": data.images["val"], "size": list(data.size), "seed": data.seed}
+
+
+def own_settings():
+    """Arguments of wsss.data.own.build: what says where the images are and how they are read."""
+    keys = {"root", "layout", "csv", "masks", "classes", "val_fraction", "train"}
+    return SETTINGS.data.model_dump(mode="json", include=keys)
+
+
+def own_files(wildcards):
+    """The user's lists, and the folders that hold his images: adding or removing one is a change, touching one is not."""
+    root = Path(SETTINGS.data.root)
+    if not root.is_dir():
+        raise WorkflowError(f"data.root: {root} is not a folder; correct it in the configuration")
+    lists = [path for pattern in ("*.csv", "*.txt", "ImageSets/Segmentation/*.txt") for path in root.glob(pattern)]
+    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(str(path) for path in lists + (folders or [root]))

@@ -5,8 +5,9 @@
 Every function that ends in `_config` returns the plain dict slice that is a rule's `params.config`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from wsss import interface
@@ -133,13 +134,17 @@ def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
     roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
     refined = settings.refine[stages["refine"]] if "refine" in stages and last != "predict" else None
     crf = inference.crf if last == "predict" else refined and refine_config(settings, stages["refine"])["options"]
-    return {
+    found = {
+        "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
         "scales": " ".join(f"{scale:g}" for scale in inference.scales),
         "flip": str(inference.flip).lower(),
         "crf": "none" if not crf else crf if isinstance(crf, str) else str(crf.get("preset", refined.method)),
         "labels_at_inference": last != "predict",
     }
+    if not keeps_scores(settings, chain[-1]):
+        found["pseudo_threshold"] = _label_background(settings, chain)
+    return found
 
 
 def needs_evaluation(settings: Settings, chain: Sequence[str], name: str) -> bool:
@@ -157,7 +162,23 @@ def built_tables(settings: Settings) -> dict[str, Table]:
         for row in table.rows:
             for chain in chains_of_row(row):
                 check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
+    check_chain(settings, settings.report.chain, "report.chain")
     return chosen
+
+
+def faults(settings: Settings) -> list[str]:
+    """Every fault of variants, their options and the tables' chains that the types alone do not show."""
+    checks: list[Callable[[], object]] = [lambda: built_tables(settings)]
+    for stage in ("classify", "segment"):
+        checks += [partial(train_config, settings, stage, name) for name in getattr(settings, stage)]
+    checks += [partial(refine_config, settings, name) for name in settings.refine]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            found.append(str(error))
+    return found
 
 
 def chains_of_row(row: Any) -> list[list[str]]:
@@ -176,6 +197,12 @@ def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...],
         for seed in settings.seeds
     }
     return list(found)
+
+
+def _label_background(settings: Settings, chain: Sequence[str]) -> str:
+    """The rule or number by which the score maps of a chain became labels."""
+    position = max(i for i, name in enumerate(chain) if keeps_scores(settings, name))
+    return str(variant(settings, chain[position + 1]).background)
 
 
 def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:

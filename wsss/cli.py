@@ -46,3 +46,42 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
     from wsss.why import why as explain
 
     print(explain(path))
+
+
+@app.command()
+@_one_line_errors
+def init(
+    path: Annotated[Path, typer.Argument(help="VOC layout, a CSV image,labels with a folder, or a folder per class.")],
+    name: Annotated[str, typer.Option(help="Name of the data set: results/NAME, config/NAME.yaml.")],
+    preset: Annotated[str, typer.Option(help="tiny, small (MobileNetV2) or paper.")] = "small",
+    weights: Annotated[Path | None, typer.Option(help="Initial weights for the preset's network, from a file.")] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite config/NAME.yaml.")] = False,
+) -> None:
+    """Recognise a folder of images, write config/NAME.yaml, and print the command that runs it."""
+    from wsss.data import init as own
+
+    target = own.init(path, name, preset, weights=weights, force=force)
+    print(own.summary(path))
+    print(f"wrote {target}; run it with:\n  {own.command(target)}")
+
+
+@app.command()
+@_one_line_errors
+def check(configfile: Config = None) -> None:
+    """Validate settings and data; lists every fault at once, with file names."""
+    from wsss import chains
+    from wsss.config import merge, read_yaml, resolve
+    from wsss.data.check import check as faults_of
+
+    overlay: dict[str, object] = {}
+    for path in configfile or []:
+        overlay = merge(overlay, read_yaml(path))
+    settings = resolve(overlay)
+    folder = Path("results", settings.dataset, "data")
+    findings = chains.faults(settings) + faults_of(settings.data.model_dump(mode="json"), folder if folder.is_dir() else None)
+    for line in findings:
+        print(line)
+    faults = [line for line in findings if not line.startswith("warning")]
+    print(f"{settings.dataset}: {len(faults)} faults, {len(findings) - len(faults)} warnings")
+    if faults:
+        raise typer.Exit(1)

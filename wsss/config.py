@@ -191,6 +191,13 @@ class Evaluate(Model):
     holdout: Annotated[int, Field(ge=0)] = 100
 
 
+class Report(Model):
+    """What the report's montages show: the chain whose maps and predictions they draw, images per montage."""
+
+    chain: list[str] = []
+    images: Count = 4
+
+
 class Row(Model):
     """One row of a table: a run (`chain`), a quoted number, or a method that is pending."""
 
@@ -232,6 +239,7 @@ class Settings(Model):
     segment: dict[str, Network]
     predict: dict[str, Predict]
     evaluate: Evaluate = Evaluate()
+    report: Report = Report()
     build: list[str] = ["*"]
     """Tables to make: names or patterns such as vwe/*."""
     tables: dict[str, Table]

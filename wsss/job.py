@@ -94,10 +94,15 @@ def _surroundings() -> dict[str, Any]:
         "peak_memory_mb": round(peak / 1024),
         "git": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": packages(),
         "python": platform.python_version(),
         "device": device_name(),
     }
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {name: found for name in PACKAGES if (found := _version(name))}
 
 
 def device_name() -> str:

@@ -87,9 +87,9 @@ def differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
 
 
 def _causes(job: PlannedJob) -> list[str]:
-    if job.reason.startswith(_DOWNSTREAM):
-        return []
     change = _CHANGE.search(job.reason)
+    if change is None and job.reason.startswith(_DOWNSTREAM):
+        return []
     if change is None:
         return [job.reason.split(":")[0].lower() or "asked for"]
     before, now = (ast.literal_eval(f"[{side.strip()}]") for side in change.groups())

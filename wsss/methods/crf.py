@@ -1,0 +1,44 @@
+"""Refinement by the dense CRF (Krähenbühl and Koltun 2011) over background and the image's own classes.
+
+Two published forms: IRNet's, from the labels at a background threshold with confidence `gt_prob`, and PSA's, from the
+scores themselves beside the background score (1 - max score)^alpha.
+
+Legend: K present classes, n = K + 1 labels, H x W pixels.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from wsss.ops.crf import PRESETS, crf, unary_from_labels, unary_from_scores
+from wsss.ops.scores import background_alpha, enlarge, labels_at
+from wsss.stores import Record
+
+OUTPUT = "labels"
+
+
+def refine(
+    maps: Record,
+    rgb_HW3: np.ndarray,
+    background: float,
+    *,
+    preset: Literal["irn_labels", "psa", "aeft", "vwe_v2"] = "irn_labels",
+    unary: Literal["labels", "scores"] = "labels",
+    gt_prob: float = 0.7,
+    alpha: float | None = None,
+) -> np.ndarray:
+    """Label map uint8 (H,W) of class ids from stored score maps in [0,1] and the image.
+
+    `background` is the threshold of the label form and the constant background score of the score form; `alpha` replaces
+    the constant by (1 - max score)^alpha.
+    """
+    classes = maps.meta["classes"]
+    score_KHW = enlarge(maps.array, maps.meta["size"]).astype(np.float32)
+    if unary == "labels":
+        position_HW = labels_at(score_KHW, tuple(range(1, len(classes) + 1)), background)
+        unary_nP = unary_from_labels(position_HW, len(classes) + 1, gt_prob)
+    else:
+        plane_HW = background_alpha(score_KHW, alpha) if alpha else np.full(score_KHW.shape[1:], background, np.float32)
+        unary_nP = unary_from_scores(np.concatenate([plane_HW[None], score_KHW]))
+    position_HW = crf(rgb_HW3, unary_nP, PRESETS[preset]).argmax(0)
+    return np.array([0, *classes], np.uint8)[position_HW]

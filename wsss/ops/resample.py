@@ -1,0 +1,159 @@
+"""Resampling of 8-bit images by separable filters, computed only where the result is needed.
+
+Letters: H, W = height, width in pixels; 3 = RGB channels; N = output pixels along one axis, T = filter taps.
+The kernels release the GIL.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Interpolation = Literal["pillow_bicubic", "cv2_cubic", "cv2_linear"]
+U8 = NDArray[np.uint8]
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+_FAST_MATH = {"contract", "nnan", "nsz"}
+
+
+def nearest(n: int, m: int) -> I64:
+    """Source indices of Pillow's nearest resize from n to m samples; its running sum decides exact ties."""
+    step_N = np.full(m, n / m)
+    step_N[0] *= 0.5
+    return np.minimum(np.cumsum(step_N).astype(np.int64), n - 1)
+
+
+def taps(n: int, m: int, method: Interpolation) -> tuple[NDArray[np.uint32], F32]:
+    """Filter from n to m samples: per output first source index [N], never falling, and weights [N, T]."""
+    if n == m:
+        return np.arange(n, dtype=np.uint32), np.ones((n, 1), np.float32)
+    if method == "pillow_bicubic":
+        return _taps(n, m, 2.0, -0.5, True)
+    return _taps(n, m, 1.0 if method == "cv2_linear" else 2.0, -0.75, False)
+
+
+@njit(nogil=True, cache=True)
+def _taps(n: int, m: int, reach: float, a: float, antialias: bool) -> tuple[NDArray[np.uint32], F32]:
+    """Weights of the cubic (reach 2, parameter a) or linear (reach 1) kernel around (i + 0.5) n / m.
+
+    With `antialias` the kernel is stretched when shrinking, and cut at the border; without, the border sample
+    stands in for what lies outside.
+    """
+    stretch = max(n / m, 1.0) if antialias else 1.0
+    first_N = np.empty(m, np.uint32)
+    weight_NT = np.zeros((m, int(np.ceil(2 * reach * stretch)) + 1), np.float64)
+    used = 0
+    for i in range(m):
+        centre = (i + 0.5) * n / m
+        low = int(np.floor(centre - reach * stretch + 0.5))
+        high = int(np.floor(centre + reach * stretch + 0.5))
+        if antialias:
+            low, high = max(low, 0), min(high, n)
+        first = min(max(low, 0), n - 1)
+        total = 0.0
+        for k in range(low, high):
+            weight = _kernel(abs(k + 0.5 - centre) / stretch, reach, a)
+            weight_NT[i, min(max(k, 0), n - 1) - first] += weight
+            total += weight
+        weight_NT[i] /= total
+        first_N[i] = first
+        used = max(used, min(high, n) - first)
+    return first_N, weight_NT[:, :used].astype(np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _kernel(x: float, reach: float, a: float) -> float:
+    if reach == 1.0:
+        return max(1 - x, 0.0)
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return a * (((x - 5) * x + 8) * x - 4) if x < 2 else 0.0
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST_MATH)
+def render(
+    image_HW3: U8,
+    out_3HW: F32,
+    at: tuple[int, int],
+    row_N: NDArray[np.uint32],
+    row_weight_NT: F32,
+    col_N: NDArray[np.uint32],
+    col_weight_NT: F32,
+    scale_3: F32,
+    bias_3: F32,
+    cut: float,
+) -> None:
+    """Filter an image, scale and shift its channels, write them into `out_3HW` from corner `at`, 0 around.
+
+    Only the outputs of the given rows and columns exist; reversed columns mirror them. Values are limited to
+    0..255 before the scaling, and between the passes to -cut..255+cut (Pillow: 0; OpenCV: no limit). Nothing
+    is rounded, so the result is within about one grey level of the library's. (Pillow shrinks images twice as
+    tall as wide in the other order of passes, and so cuts overshoots at extreme contrasts differently.)
+    """
+    height, width, row_taps = len(row_N), len(col_N), row_weight_NT.shape[1]
+    top, left = at
+    bottom, right = top + height, left + width
+    out_3HW[:, :top] = 0
+    out_3HW[:, bottom:] = 0
+    row_bytes = 3 * image_HW3.shape[1]
+    source_W3 = np.zeros(max(row_bytes, 3 * (int(col_N.max()) + col_weight_NT.shape[1])), np.float32)
+    ring_T3W = np.zeros((row_taps, 3, width), np.float32)
+    low, high = np.float32(-cut), np.float32(255 + cut)
+    ready = np.int64(row_N[0])
+    last = np.int64(image_HW3.shape[0])
+    for y in range(height):
+        first = np.int64(row_N[y])
+        ready = max(ready, first)
+        while ready < min(first + row_taps, last):
+            row_W3 = image_HW3[ready].reshape(row_bytes)
+            for i in range(row_bytes):
+                source_W3[i] = np.float32(row_W3[i])
+            _filter_row(source_W3, ring_T3W[ready % row_taps], col_N, col_weight_NT, low, high)
+            ready += 1
+        for c in range(3):
+            out_W = out_3HW[c, top + y]
+            out_W[:left] = 0
+            out_W[right:] = 0
+            out_W = out_W[left:right]
+            out_W[:] = 0
+            for t in range(row_taps):
+                weight, ring_W = row_weight_NT[y, t], ring_T3W[(first + t) % row_taps, c]
+                for x in range(width):
+                    out_W[x] += weight * ring_W[x]
+            scale, bias = scale_3[c], bias_3[c]
+            for x in range(width):
+                out_W[x] = min(max(out_W[x], np.float32(0)), np.float32(255)) * scale + bias
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST_MATH)
+def _filter_row(
+    source_W3: F32,
+    out_3W: F32,
+    first_N: NDArray[np.uint32],
+    weight_NT: F32,
+    low: np.float32,
+    high: np.float32,
+) -> None:
+    """One row of interleaved channels through the horizontal filter, limited to low..high, into planes."""
+    for x in range(len(first_N)):
+        red = green = blue = np.float32(0)
+        i = np.uint64(3) * np.uint64(first_N[x])
+        for t in range(weight_NT.shape[1]):
+            weight = weight_NT[x, t]
+            red += weight * source_W3[i]
+            green += weight * source_W3[i + np.uint64(1)]
+            blue += weight * source_W3[i + np.uint64(2)]
+            i += np.uint64(3)
+        out_3W[0, x] = min(max(red, low), high)
+        out_3W[1, x] = min(max(green, low), high)
+        out_3W[2, x] = min(max(blue, low), high)
+
+
+@njit(nogil=True, cache=True)
+def place_label(label_HW: U8, out_HW: I64, at: tuple[int, int], row_N: I64, col_N: I64, fill: int) -> None:
+    """Write label_HW[row_N, col_N] into `out_HW` from the corner `at`, `fill` around."""
+    out_HW[:] = fill
+    for y in range(len(row_N)):
+        for x in range(len(col_N)):
+            out_HW[at[0] + y, at[1] + x] = label_HW[row_N[y], col_N[x]]

@@ -1,0 +1,33 @@
+"""Cross entropy of segmentation networks on label maps with ignored pixels.
+
+Legend: B batch, L labels (background and classes), H x W labels, h x w logits.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def shrink_labels(label_BHW: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels resized by nearest neighbour as Pillow does: output i takes input floor((i + 0.5) N / n)."""
+    rows, columns = (
+        ((torch.arange(n, device=label_BHW.device) + 0.5) * (total / n)).long().clamp(max=total - 1)
+        for n, total in zip(size, label_BHW.shape[1:], strict=True)
+    )
+    return label_BHW[:, rows[:, None], columns]
+
+
+def cross_entropy(logit_BLhw: Tensor, label_BHW: Tensor, *, balanced: bool = False) -> Tensor:
+    """Mean cross entropy over pixels that are not 255, labels resized to the logits; 0 when no pixel counts.
+
+    `balanced`: the mean over background pixels and the mean over foreground pixels count one half each; when the batch has
+    only one of the two, that one counts whole.
+    """
+    label_Bhw = shrink_labels(label_BHW, tuple(logit_BLhw.shape[2:]))
+    loss_Bhw = F.cross_entropy(logit_BLhw.float(), label_Bhw, ignore_index=IGNORE, reduction="none")
+    groups = [label_Bhw == 0, (label_Bhw > 0) & (label_Bhw != IGNORE)] if balanced else [label_Bhw != IGNORE]
+    means = [(loss_Bhw * group).sum() / group.sum().clamp(min=1) for group in groups]
+    present = torch.stack([group.any() for group in groups]).float()
+    return (torch.stack(means) * present).sum() / present.sum().clamp(min=1)

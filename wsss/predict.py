@@ -1,0 +1,80 @@
+"""Stage `predict`: label maps from a trained segmentation network, over scales and flips, with a dense CRF or without.
+
+No image-level labels are used here.
+
+Legend: L = C + 1 labels, H x W image, h x w logits.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss.cam import pyramid
+from wsss.data.images import read_rgb, write_mask
+from wsss.data.prefetch import ahead
+from wsss.data.manifest import Sample, read_manifest, shard_of
+from wsss.files import atomic_folder
+from wsss.job import Job
+from wsss.networks import assemble, load_trained
+from wsss.ops.crf import PRESETS, crf, unary_from_scores
+from wsss.training import seed_everything
+
+
+def infer(
+    *,
+    data: str,
+    split: str,
+    shard: str,
+    weights: str,
+    out: str,
+    job: Job,
+    scales: list[float],
+    flip: bool,
+    merge: str,
+    crf: str | None,
+    network: dict[str, Any],
+) -> None:
+    """Write <id>.png (class ids, 0 for background) for one shard of a split."""
+    manifest = read_manifest(data)
+    device = seed_everything(0, job.threads)
+    model = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
+    samples = shard_of(manifest.split(split), shard)
+
+    def load(sample: Sample) -> tuple[np.ndarray, list[Tensor]]:
+        image_HW3 = read_rgb(sample.image)
+        return image_HW3, pyramid(image_HW3, scales, model.backbone)
+
+    with atomic_folder(out) as folder, torch.inference_mode():
+        loaded = ahead(load, samples, job.threads)
+        for number, (sample, (image_HW3, images)) in enumerate(zip(samples, loaded, strict=True), 1):
+            prob_LHW = probabilities(model, images, image_HW3.shape[:2], flip=flip, merge=merge)
+            write_mask(folder / f"{sample.id}.png", labels(prob_LHW.cpu().numpy(), image_HW3, crf))
+            if number % 100 == 0 or number == len(samples):
+                print(f"{number}/{len(samples)} images", flush=True)
+
+
+def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
+    """Class probabilities (L,H,W), merged over scales (and mirror images) by mean or maximum of the softmax."""
+    device = next(model.parameters()).device
+    merged: Tensor | None = None
+    for image_3hw in images:
+        batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if flip else image_3hw[None]
+        logit_BLhw = model.logits(batch.to(device)).float()
+        prob_BLHW = F.interpolate(logit_BLhw, size, mode="bilinear").softmax(1)
+        for prob_LHW in [prob_BLHW[0], prob_BLHW[1].flip(-1)] if flip else [prob_BLHW[0]]:
+            if merged is None:
+                merged = prob_LHW
+            else:
+                merged = torch.maximum(merged, prob_LHW) if merge == "max" else merged + prob_LHW
+    return merged / merged.sum(0)
+
+
+def labels(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:
+    """Most probable class ids, uint8 (H,W), after the dense CRF of `preset` when one is named."""
+    if preset is not None:
+        prob_LHW = crf(image_HW3, unary_from_scores(prob_LHW), PRESETS[preset])
+    return prob_LHW.argmax(0).astype(np.uint8)

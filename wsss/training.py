@@ -1,0 +1,272 @@
+"""The one training loop: SGD with the poly schedule, exact resume, and nothing about any method.
+
+A model brings `losses(batch, progress) -> {name: scalar}` (the loop adds them up), `parameter_groups()`, and may bring
+`after_step(progress)` (an EMA network, say). Everything that a later step depends on is in the checkpoint: model and
+optimiser state, step, random states; the loader's position is the step. So a killed run continues, and on the CPU ends
+in the same bits as an undisturbed one.
+
+Legend: B images of a batch, C classes, H x W pixels.
+"""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from wsss.data.loader import Batches, steps_per_epoch
+from wsss.errors import UserError
+from wsss.files import atomic_write
+from wsss.job import Job
+
+RECORDS = 200
+"""Rows of the loss history of a run."""
+
+CHECKPOINT_SECONDS = float(os.environ.get("WSSS_CHECKPOINT_SECONDS", "300"))
+
+
+class Trainable(Protocol):
+    """What the loop asks of a model."""
+
+    def losses(self, batch: dict[str, Tensor], progress: "Progress") -> dict[str, Tensor]:
+        """Scalar losses of a batch by name; the loop minimises their sum."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups with the keys name, params, lr_factor and weight_decay_factor."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` of `total`, both in updates, and the `epoch` (from 0)."""
+
+    step: int
+    epoch: int
+    total: int
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds besides model and optimiser."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int = 1) -> float:
+    """Learning rate of update `step` (from 0): base (1 - step/total)^power, held for `every` updates, and after the end."""
+    position = min(step // every * every, total - 1)
+    return float(base * (1 - position / total) ** power)
+
+
+def optimiser(groups: list[dict[str, Any]], *, lr: float, momentum: float | str, weight_decay: float) -> torch.optim.SGD:
+    """SGD over parameter groups; `momentum="weight_decay"` is the published PolyOptimizer (its momentum is its decay)."""
+    value = weight_decay if momentum == "weight_decay" else float(momentum)
+    rows = [
+        {
+            "params": [p for p in group["params"] if p.requires_grad],
+            "lr": lr * group["lr_factor"],
+            "base_lr": lr * group["lr_factor"],
+            "weight_decay": weight_decay * group["weight_decay_factor"],
+            "momentum": value,
+        }
+        for group in groups
+    ]
+    return torch.optim.SGD([row for row in rows if row["params"]], lr=lr)
+
+
+def seed_everything(seed: int, threads: int) -> torch.device:
+    """Seed torch, bound its threads, and choose the device."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    model: nn.Module,
+    sample: Callable[[int, np.random.Generator], dict[str, np.ndarray]],
+    length: int,
+    *,
+    recipe: dict[str, Any],
+    seed: int,
+    job: Job,
+    weights: Path,
+    history: Path,
+) -> None:
+    """Train `model` on samples 0..length-1 by `recipe` (see config.Recipe); write its weights and loss history.
+
+    Continues from the job's checkpoint when that was made by the same settings, code and inputs. Raises UserError when
+    the loss is no longer finite.
+    """
+    device = next(model.parameters()).device
+    memory = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
+    model.to(memory_format=memory).train()
+    keys = {key: recipe[key] for key in ("lr", "momentum", "weight_decay")}
+    sgd = optimiser(model.parameter_groups(), **keys)
+    per_epoch = steps_per_epoch(length, recipe["batch"])
+    total = recipe["steps"] or recipe["epochs"] * per_epoch
+    state = _resume(job, model, sgd)
+    batches = Batches(
+        sample, length, batch=recipe["batch"], steps=total, seed=seed, workers=job.threads, start=state.step
+    )
+    clock = _Clock(total, recipe["batch"], state.step)
+    with _termination() as terminated, batches:
+        for batch in batches:
+            progress = Progress(state.step, state.step // per_epoch, total)
+            _schedule(sgd, progress, recipe)
+            parts = _update(model, sgd, _to_device(batch, device, memory), progress, recipe)
+            state.step += 1
+            _record(state, parts, progress, sgd, clock, batches)
+            if terminated() or clock.due():
+                _save(job, model, sgd, state)
+            if terminated():
+                raise SystemExit(143)
+    with atomic_write(history) as path:
+        pd.DataFrame(state.history).to_csv(path, index=False)
+    with atomic_write(weights) as path:
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+    job.checkpoint.unlink(missing_ok=True)
+
+
+def _schedule(sgd: torch.optim.SGD, progress: Progress, recipe: dict[str, Any]) -> None:
+    for group in sgd.param_groups:
+        group["lr"] = poly(
+            group["base_lr"], progress.step, progress.total, power=recipe["power"], every=recipe["lr_every"]
+        )
+
+
+def _to_device(batch: dict[str, Tensor], device: torch.device, memory: torch.memory_format) -> dict[str, Tensor]:
+    moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return moved | {"image": moved["image"].contiguous(memory_format=memory)}
+
+
+def _update(
+    model: nn.Module, sgd: torch.optim.SGD, batch: dict[str, Tensor], progress: Progress, recipe: dict[str, Any]
+) -> dict[str, Tensor]:
+    """One optimiser step over the batch in `accumulate` passes; returns the detached losses, averaged over passes."""
+    sgd.zero_grad(set_to_none=True)
+    passes = recipe["accumulate"]
+    sums: dict[str, Tensor] = {}
+    chunks = {name: value.chunk(passes) for name, value in batch.items()}
+    for index in range(passes):
+        part = {name: pieces[index] for name, pieces in chunks.items()}
+        device = part["image"].device.type
+        with torch.autocast(device, torch.bfloat16, enabled=recipe["precision"] == "bf16"):
+            losses = model.losses(part, progress)
+        loss = torch.stack(list(losses.values())).sum() / passes
+        loss.backward()
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0) + value.detach() / passes
+    sgd.step()
+    if hasattr(model, "after_step"):
+        model.after_step(progress)
+    return sums
+
+
+def _record(
+    state: _State,
+    parts: dict[str, Tensor],
+    progress: Progress,
+    sgd: torch.optim.SGD,
+    clock: "_Clock",
+    batches: Batches,
+) -> None:
+    """Add the step's losses; every `interval` steps write a row of their means and a line of progress."""
+    interval = max(1, progress.total // RECORDS)
+    for name, value in parts.items():
+        state.sums[name] = state.sums.get(name, 0.0) + float(value)
+    if not all(math.isfinite(value) for value in state.sums.values()):
+        raise UserError(
+            f"the loss is not finite at step {state.step} of {progress.total} "
+            f"({', '.join(f'{k} {float(v):.4g}' for k, v in parts.items())}, lr {sgd.param_groups[0]['lr']:.3g}): "
+            "lower recipes.<name>.lr, or use precision float32"
+        )
+    if state.step % interval and state.step != progress.total:
+        return
+    count = (state.step - 1) % interval + 1
+    means = {name: value / count for name, value in state.sums.items()}
+    row = {"step": state.step, "epoch": progress.epoch, "lr": sgd.param_groups[0]["lr"], "loss": sum(means.values())}
+    state.history.append(row | means)
+    state.sums = {}
+    print(
+        f"step {state.step}/{progress.total}  epoch {progress.epoch + 1}  loss {row['loss']:.4f}  "
+        f"lr {row['lr']:.3g}  {clock.speed(state.step)}  waited {batches.waited_s:.1f} s for data",
+        flush=True,
+    )
+
+
+class _Clock:
+    """Images per second, time left, and when the next checkpoint is due."""
+
+    def __init__(self, total: int, batch: int, start: int) -> None:
+        self.total, self.batch, self.start = total, batch, start
+        self.began = self.saved = time.monotonic()
+
+    def speed(self, step: int) -> str:
+        rate = (step - self.start) / max(time.monotonic() - self.began, 1e-9)
+        left = (self.total - step) / rate
+        return f"{rate * self.batch:.1f} images/s  {int(left // 60)}:{int(left % 60):02d} left"
+
+    def due(self) -> bool:
+        if time.monotonic() - self.saved < CHECKPOINT_SECONDS:
+            return False
+        self.saved = time.monotonic()
+        return True
+
+
+def _save(job: Job, model: nn.Module, sgd: torch.optim.SGD, state: _State) -> None:
+    content = {
+        "fingerprint": job.fingerprint,
+        "model": model.state_dict(),
+        "optimiser": sgd.state_dict(),
+        "step": state.step,
+        "history": state.history,
+        "sums": state.sums,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic_write(job.checkpoint) as path:
+        torch.save(content, path)
+    print(f"checkpoint at step {state.step}", flush=True)
+
+
+def _resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> _State:
+    """Load the checkpoint when it belongs to this very work; else say why not and start afresh."""
+    if not job.checkpoint.exists():
+        return _State()
+    try:
+        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way; the remedy is the same
+        print(f"checkpoint {job.checkpoint} cannot be read ({type(error).__name__}): starting afresh", flush=True)
+        return _State()
+    if content.get("fingerprint") != job.fingerprint:
+        print(f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh", flush=True)
+        return _State()
+    model.load_state_dict(content["model"])
+    sgd.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"])
+    if torch.cuda.is_available() and content["random_cuda"]:
+        torch.cuda.set_rng_state_all(content["random_cuda"])
+    print(f"continuing from step {content['step']}", flush=True)
+    return _State(content["step"], content["history"], content["sums"])
+
+
+@contextmanager
+def _termination() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM (preemption, time limit) into a flag that the loop looks at after each step."""
+    received: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
