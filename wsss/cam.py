@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from wsss.data.images import read_rgb
-from wsss.data.prefetch import ahead
 from wsss.data.manifest import Sample, read_manifest, shard_of
+from wsss.data.prefetch import ahead
 from wsss.data.transforms import normalise, resize_image
 from wsss.job import Job
 from wsss.networks import assemble, load_trained
@@ -47,7 +47,9 @@ def infer(
         return pyramid(read_rgb(sample.image), scales, model.backbone)
 
     with Writer(out) as store, torch.inference_mode():
-        for number, (sample, images) in enumerate(zip(samples, ahead(load, samples, job.threads), strict=True), 1):
+        for number, (sample, images) in enumerate(
+            zip(samples, ahead(load, samples, job.threads), strict=True), 1
+        ):
             keys = [label - 1 for label in sample.labels]
             raw = [pair for pair in raw_maps(model, images, keys, mirrored=flip != "none")]
             merged_Khw = merge(raw, (sample.height, sample.width), grid="stride4", flip=flip, order=order)
@@ -60,7 +62,10 @@ def infer(
 def pyramid(image_HW3: np.ndarray, scales: list[float], backbone: nn.Module) -> list[Tensor]:
     """The normalised image at every scale, float32 (3,h,w), resized by Pillow's bicubic as in the published code."""
     sizes = [scaled(image_HW3.shape[:2], scale) for scale in scales]
-    resized = [image_HW3 if s == 1.0 else resize_image(image_HW3, size) for s, size in zip(scales, sizes, strict=True)]
+    resized = [
+        image_HW3 if s == 1.0 else resize_image(image_HW3, size)
+        for s, size in zip(scales, sizes, strict=True)
+    ]
     return [torch.from_numpy(normalise(each, backbone.mean, backbone.std)) for each in resized]
 
 

@@ -45,7 +45,9 @@ def check_chain(settings: Settings, chain: Sequence[str], where: str) -> None:
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         if before not in BEFORE[stage]:
-            raise UserError(f"{where}: '{variant}' ({stage}) cannot follow {before or 'the images'} in {'/'.join(chain)}")
+            raise UserError(
+                f"{where}: '{variant}' ({stage}) cannot follow {before or 'the images'} in {'/'.join(chain)}"
+            )
         before = stage
 
 
@@ -72,7 +74,8 @@ def network_config(settings: Settings, network: Network, where: str) -> dict[str
         "network": file,
         "output_stride": network.output_stride,
         "backbone_options": _without(
-            interface.options("backbones", file, given, f"backbones.{network.backbone}.options"), "output_stride"
+            interface.options("backbones", file, given, f"backbones.{network.backbone}.options"),
+            "output_stride",
         ),
         "options": interface.options("methods", network.method, network.options, f"{where}.options"),
     }
@@ -131,9 +134,17 @@ def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
     stages = {stage_of(settings, name): name for name in chain}
     last = stage_of(settings, chain[-1])
     inference = variant(settings, stages["predict"] if last == "predict" else stages["cam"])
-    roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
+    roles = [
+        settings.backbones[variant(settings, stages[s]).backbone]
+        for s in ("classify", "segment")
+        if s in stages
+    ]
     refined = settings.refine[stages["refine"]] if "refine" in stages and last != "predict" else None
-    crf = inference.crf if last == "predict" else refined and refine_config(settings, stages["refine"])["options"]
+    crf = (
+        inference.crf
+        if last == "predict"
+        else refined and refine_config(settings, stages["refine"])["options"]
+    )
     found = {
         "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
@@ -157,7 +168,9 @@ def built_tables(settings: Settings) -> dict[str, Table]:
     for pattern in settings.build:
         if not any(fnmatchcase(name, pattern) for name in settings.tables):
             raise UserError(f"build: no table matches '{pattern}'; there are: {', '.join(settings.tables)}")
-    chosen = {n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)}
+    chosen = {
+        n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)
+    }
     for name, table in chosen.items():
         for row in table.rows:
             for chain in chains_of_row(row):
@@ -214,7 +227,9 @@ def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
 
 
 def _weights_name(weights: str) -> str:
-    return {"none": "random", "IMAGENET1K_V1": "ImageNet", "IMAGENET1K_V2": "ImageNet (V2)"}.get(weights, weights)
+    return {"none": "random", "IMAGENET1K_V1": "ImageNet", "IMAGENET1K_V2": "ImageNet (V2)"}.get(
+        weights, weights
+    )
 
 
 def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:

@@ -15,7 +15,9 @@ app = typer.Typer(
     add_completion=False,
     help="Weakly supervised semantic segmentation, from image-level labels to the tables of the papers.",
 )
-Config = Annotated[list[Path] | None, typer.Option("--configfile", "-c", help="Settings on top of config.yaml.")]
+Config = Annotated[
+    list[Path] | None, typer.Option("--configfile", "-c", help="Settings on top of config.yaml.")
+]
 
 
 def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,10 +53,14 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
 @app.command()
 @_one_line_errors
 def init(
-    path: Annotated[Path, typer.Argument(help="VOC layout, a CSV image,labels with a folder, or a folder per class.")],
+    path: Annotated[
+        Path, typer.Argument(help="VOC layout, a CSV image,labels with a folder, or a folder per class.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the data set: results/NAME, config/NAME.yaml.")],
     preset: Annotated[str, typer.Option(help="tiny, small (MobileNetV2) or paper.")] = "small",
-    weights: Annotated[Path | None, typer.Option(help="Initial weights for the preset's network, from a file.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Initial weights for the preset's network, from a file.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Overwrite config/NAME.yaml.")] = False,
 ) -> None:
     """Recognise a folder of images, write config/NAME.yaml, and print the command that runs it."""
@@ -78,7 +84,9 @@ def check(configfile: Config = None) -> None:
         overlay = merge(overlay, read_yaml(path))
     settings = resolve(overlay)
     folder = Path("results", settings.dataset, "data")
-    findings = chains.faults(settings) + faults_of(settings.data.model_dump(mode="json"), folder if folder.is_dir() else None)
+    findings = chains.faults(settings) + faults_of(
+        settings.data.model_dump(mode="json"), folder if folder.is_dir() else None
+    )
     for line in findings:
         print(line)
     faults = [line for line in findings if not line.startswith("warning")]

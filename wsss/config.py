@@ -249,7 +249,9 @@ class Settings(Model):
     def _safe_names(cls, variants: dict[str, Any]) -> dict[str, Any]:
         for name in variants:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.startswith("seed"):
-                raise ValueError(f"'{name}' cannot name a variant; use letters, digits and _ (not starting with 'seed')")
+                raise ValueError(
+                    f"'{name}' cannot name a variant; use letters, digits and _ (not starting with 'seed')"
+                )
         return variants
 
     @model_validator(mode="after")
@@ -258,7 +260,9 @@ class Settings(Model):
         for stage in STAGES:
             for name in getattr(self, stage):
                 if name in seen:
-                    raise ValueError(f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ")
+                    raise ValueError(
+                        f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ"
+                    )
                 seen[name] = stage
         for stage in ("classify", "segment"):
             for name, network in getattr(self, stage).items():
@@ -266,7 +270,9 @@ class Settings(Model):
                 _refer(network.recipe, self.recipes, f"{stage}.{name}.recipe")
         for split, holder in self.data.evaluate.items():
             if holder not in (self.data.train, split):
-                raise ValueError(f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'")
+                raise ValueError(
+                    f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'"
+                )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: a seed stands twice")
         return self
@@ -322,5 +328,8 @@ def resolve(overlay: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(merge(base, overlay))
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+        faults = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise UserError("; ".join(fault.removeprefix(": ") for fault in faults)) from None

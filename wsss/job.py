@@ -40,7 +40,12 @@ def run(snakemake: Any) -> Iterator[Job]:
     _limit_threads(snakemake.threads)
     outputs = [Path(path) for path in snakemake.output]
     digests = {path: digest_of(Path(path)) for path in snakemake.input}
-    work = {"rule": snakemake.rule, **dict(snakemake.params), "inputs": digests, "outputs": list(map(str, outputs))}
+    work = {
+        "rule": snakemake.rule,
+        **dict(snakemake.params),
+        "inputs": digests,
+        "outputs": list(map(str, outputs)),
+    }
     fingerprint = hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
     started = time.time()
     try:
@@ -48,7 +53,11 @@ def run(snakemake: Any) -> Iterator[Job]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
-    record = work | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started} | _surroundings()
+    record = (
+        work
+        | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started}
+        | _surroundings()
+    )
     for path in outputs:
         write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
 

@@ -50,5 +50,7 @@ def load_trained(model: nn.Module, weights: Path) -> nn.Module:
     try:
         model.load_state_dict(load_file(weights))
     except (RuntimeError, OSError) as error:
-        raise UserError(f"{weights}: does not hold this network's weights ({' '.join(str(error).split())[:300]})") from None
+        raise UserError(
+            f"{weights}: does not hold this network's weights ({' '.join(str(error).split())[:300]})"
+        ) from None
     return model.eval()

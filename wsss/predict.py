@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wsss.cam import pyramid
 from wsss.data.images import read_rgb, write_mask
-from wsss.data.prefetch import ahead
 from wsss.data.manifest import Sample, read_manifest, shard_of
+from wsss.data.prefetch import ahead
 from wsss.files import atomic_folder
 from wsss.job import Job
 from wsss.networks import assemble, load_trained
@@ -57,7 +57,9 @@ def infer(
                 print(f"{number}/{len(samples)} images", flush=True)
 
 
-def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
+def probabilities(
+    model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str
+) -> Tensor:
     """Class probabilities (L,H,W), merged over scales (and mirror images) by mean or maximum of the softmax."""
     device = next(model.parameters()).device
     merged: Tensor | None = None

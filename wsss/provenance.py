@@ -99,7 +99,11 @@ def _bindings(imports: list[ast.Import | ast.ImportFrom]) -> dict[str, list[Bind
             if isinstance(node, ast.Import):
                 file, name, definition = _file_of(alias.name), alias.asname or alias.name.split(".")[0], None
             else:
-                file, name, definition = _file_of(f"{node.module}.{alias.name}"), alias.asname or alias.name, None
+                file, name, definition = (
+                    _file_of(f"{node.module}.{alias.name}"),
+                    alias.asname or alias.name,
+                    None,
+                )
                 if file is None:
                     file, definition = _file_of(node.module or ""), alias.name
             if file is not None:
@@ -129,7 +133,11 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _without_docstrings(statement: ast.stmt) -> ast.stmt:

@@ -12,8 +12,8 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
-from wsss.curves import loss_curve, threshold_curve
 from wsss.costs import Cost
+from wsss.curves import loss_curve, threshold_curve
 from wsss.errors import UserError
 from wsss.files import write_text
 from wsss.table_formats import STYLE, fragment

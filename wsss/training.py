@@ -69,7 +69,9 @@ def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int =
     return float(base * (1 - position / total) ** power)
 
 
-def optimiser(groups: list[dict[str, Any]], *, lr: float, momentum: float | str, weight_decay: float) -> torch.optim.SGD:
+def optimiser(
+    groups: list[dict[str, Any]], *, lr: float, momentum: float | str, weight_decay: float
+) -> torch.optim.SGD:
     """SGD over parameter groups; `momentum="weight_decay"` is the published PolyOptimizer (its momentum is its decay)."""
     value = weight_decay if momentum == "weight_decay" else float(momentum)
     rows = [
@@ -102,9 +104,11 @@ def fit(
     job: Job,
     weights: Path,
     history: Path,
+    name: Callable[[int], str] | None = None,
 ) -> None:
     """Train `model` on samples 0..length-1 by `recipe` (see config.Recipe); write its weights and loss history.
 
+    `name` gives a sample's name for errors.
     Continues from the job's checkpoint when that was made by the same settings, code and inputs. Raises UserError when
     the loss is no longer finite.
     """
@@ -116,9 +120,14 @@ def fit(
     per_epoch = steps_per_epoch(length, recipe["batch"])
     total = recipe["steps"] or recipe["epochs"] * per_epoch
     state = _resume(job, model, sgd)
-    batches = Batches(
-        sample, length, batch=recipe["batch"], steps=total, seed=seed, workers=job.threads, start=state.step
-    )
+    loading = {
+        "batch": recipe["batch"],
+        "steps": total,
+        "seed": seed,
+        "workers": job.threads,
+        "start": state.step,
+    }
+    batches = Batches(sample, length, name=name, **loading)
     clock = _Clock(total, recipe["batch"], state.step)
     with _termination() as terminated, batches:
         for batch in batches:
@@ -134,7 +143,9 @@ def fit(
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
     with atomic_write(weights) as path:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
+        save_file(
+            {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path
+        )
     job.checkpoint.unlink(missing_ok=True)
 
 
@@ -145,13 +156,19 @@ def _schedule(sgd: torch.optim.SGD, progress: Progress, recipe: dict[str, Any]) 
         )
 
 
-def _to_device(batch: dict[str, Tensor], device: torch.device, memory: torch.memory_format) -> dict[str, Tensor]:
+def _to_device(
+    batch: dict[str, Tensor], device: torch.device, memory: torch.memory_format
+) -> dict[str, Tensor]:
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     return moved | {"image": moved["image"].contiguous(memory_format=memory)}
 
 
 def _update(
-    model: nn.Module, sgd: torch.optim.SGD, batch: dict[str, Tensor], progress: Progress, recipe: dict[str, Any]
+    model: nn.Module,
+    sgd: torch.optim.SGD,
+    batch: dict[str, Tensor],
+    progress: Progress,
+    recipe: dict[str, Any],
 ) -> dict[str, Tensor]:
     """One optimiser step over the batch in `accumulate` passes; returns the detached losses, averaged over passes."""
     sgd.zero_grad(set_to_none=True)
@@ -195,7 +212,12 @@ def _record(
         return
     count = (state.step - 1) % interval + 1
     means = {name: value / count for name, value in state.sums.items()}
-    row = {"step": state.step, "epoch": progress.epoch, "lr": sgd.param_groups[0]["lr"], "loss": sum(means.values())}
+    row = {
+        "step": state.step,
+        "epoch": progress.epoch,
+        "lr": sgd.param_groups[0]["lr"],
+        "loss": sum(means.values()),
+    }
     state.history.append(row | means)
     state.sums = {}
     print(
@@ -247,10 +269,16 @@ def _resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> _State:
     try:
         content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any way; the remedy is the same
-        print(f"checkpoint {job.checkpoint} cannot be read ({type(error).__name__}): starting afresh", flush=True)
+        print(
+            f"checkpoint {job.checkpoint} cannot be read ({type(error).__name__}): starting afresh",
+            flush=True,
+        )
         return _State()
     if content.get("fingerprint") != job.fingerprint:
-        print(f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh", flush=True)
+        print(
+            f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh",
+            flush=True,
+        )
         return _State()
     model.load_state_dict(content["model"])
     sgd.load_state_dict(content["optimiser"])

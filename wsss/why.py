@@ -29,7 +29,11 @@ def _lines(path: Path, depth: int, seen: set[str]) -> Iterator[str]:
         return
     seen.add(str(path))
     if not record.is_file():
-        yield f"{margin}{path}  sha256 {digest_of(path)[:12]}  (given, not made)" if path.exists() else f"{margin}{path} (gone)"
+        yield (
+            f"{margin}{path}  sha256 {digest_of(path)[:12]}  (given, not made)"
+            if path.exists()
+            else f"{margin}{path} (gone)"
+        )
         return
     content = json.loads(record.read_text(encoding="utf-8"))
     yield f"{margin}{path}"
@@ -42,7 +46,13 @@ def _lines(path: Path, depth: int, seen: set[str]) -> Iterator[str]:
 
 
 def _describe(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    changed = "" if path.exists() and digest_of(path) == record["digest"] else "  CHANGED SINCE" if path.exists() else "  GONE"
+    changed = (
+        ""
+        if path.exists() and digest_of(path) == record["digest"]
+        else "  CHANGED SINCE"
+        if path.exists()
+        else "  GONE"
+    )
     yield f"sha256    {record['digest'][:12]}{changed}"
     yield f"rule      {record['rule']}"
     yield f"settings  {json.dumps(record['config'], sort_keys=True)}"

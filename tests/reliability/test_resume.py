@@ -13,7 +13,15 @@ STEPS = 50
 
 
 def start(folder: Path, workers: int = 1, lr: float = 0.05) -> subprocess.Popen:
-    command = [sys.executable, "-u", "-m", "tests.reliability.train_program", str(folder), str(workers), str(lr)]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "tests.reliability.train_program",
+        str(folder),
+        str(workers),
+        str(lr),
+    ]
     environment = os.environ | {"WSSS_CHECKPOINT_SECONDS": "0"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

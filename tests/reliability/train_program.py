@@ -1,6 +1,6 @@
 """A real training of a small network with dropout, run as a process of its own so that tests can kill it.
 
-    python -m tests.reliability.train_program FOLDER WORKERS LR
+python -m tests.reliability.train_program FOLDER WORKERS LR
 """
 
 import sys

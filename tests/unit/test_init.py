@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.unit.own_fixture import csv_set, folder_set, mask, voc_set
-from wsss.config import OwnData
+from wsss.config import ROOT, OwnData, read_yaml, resolve
 from wsss.data.check import check
 from wsss.data.init import command, init, summary
 from wsss.errors import UserError
@@ -116,6 +116,29 @@ def test_faults_are_refused_early(here):
     with pytest.raises(UserError, match="no split 'train' among: learn"):
         init(other, "two")
     assert not (here / "config").exists()
+
+
+def test_weights_from_a_file_fill_every_role(here, tmp_path_factory):
+    root = folder_set(here / "own", ["a/1.jpg", "b/2.jpg"])
+    outside = tmp_path_factory.mktemp("weights") / "mobile net.pth"
+    (here / "net.pth").touch()
+    outside.touch()
+    for weights, text in [(Path("net.pth"), "net.pth"), (outside, str(outside))]:
+        content = written(init(root, "own", "small", weights=weights, force=True))
+        assert content["backbones"] == {role: {"weights": text} for role in ("r50", "r101", "vgg16", "r38")}
+    with pytest.raises(UserError, match=r"--weights gone\.pth: there is no such file"):
+        init(root, "two", weights=Path("gone.pth"))
+    with pytest.raises(UserError, match="preset paper has several networks"):
+        init(root, "two", "paper", weights=outside)
+
+
+@pytest.mark.skipif(not (ROOT / "config.yaml").is_file(), reason="config.yaml is not there")
+@pytest.mark.parametrize("preset", ["tiny", "small", "paper"])
+def test_resolves_to_whole_settings(here, preset):
+    root = folder_set(here / "own", [f"{name}/{number}.jpg" for name in "ab" for number in range(5)])
+    settings = resolve(read_yaml(init(root, "own", preset)))
+    assert isinstance(settings.data, OwnData)
+    assert check(settings.data.model_dump(mode="json"), None) == []
 
 
 def test_summary_counts(here):

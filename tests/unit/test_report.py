@@ -10,9 +10,9 @@ from PIL import Image
 
 from tests.unit.table_fixture import evaluation
 from wsss import tables
+from wsss.costs import Cost, read_benchmarks
 from wsss.errors import UserError
 from wsss.published import VOC_CLASSES
-from wsss.costs import Cost, read_benchmarks
 from wsss.report import Picture, build, duration, memory
 
 ROOT = Path(__file__).resolve().parents[2]

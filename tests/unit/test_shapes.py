@@ -27,9 +27,7 @@ def folder(tmp_path_factory):
 
 
 def content(folder):
-    return {
-        path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_same_seed_same_bytes(folder, tmp_path, monkeypatch):
@@ -70,9 +68,7 @@ def test_is_read_as_voc_layout_with_equal_labels(folder, tmp_path):
     assert own.recognise(folder / "voc").kind == "voc"
     assert ours.classes == generated.classes
     assert ours.splits == generated.splits
-    assert {key: s.labels for key, s in ours.samples.items()} == {
-        key: s.labels for key, s in generated.samples.items()
-    }
+    assert {key: s.labels for key, s in ours.samples.items()} == {key: s.labels for key, s in generated.samples.items()}
     with open(folder / "voc" / "labels.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 32
@@ -116,9 +112,7 @@ def test_marks_differ_and_stay_inside_the_unit_disc():
         filled, cut = glyph(name)
         assert max(np.hypot(*points_N2.T).max() for points_N2 in filled) < 0.95
         pose = Pose(20, 20, 20)
-        inside_HW = coverage([pose(p) for p in filled], (40, 40)) * (
-            1 - coverage([pose(p) for p in cut], (40, 40))
-        )
+        inside_HW = coverage([pose(p) for p in filled], (40, 40)) * (1 - coverage([pose(p) for p in cut], (40, 40)))
         pictures.append(inside_HW > 0.5)
     for one in range(CLASSES):
         for two in range(one):

@@ -13,7 +13,13 @@ from wsss.training import Progress, _update, fit, optimiser, poly
 
 @pytest.mark.parametrize(
     ("step", "every", "expected"),
-    [(0, 1, 0.1), (5, 1, 0.1 * 0.5**0.9), (9, 1, 0.1 * 0.1**0.9), (12, 1, 0.1 * 0.1**0.9), (9, 5, 0.1 * 0.5**0.9)],
+    [
+        (0, 1, 0.1),
+        (5, 1, 0.1 * 0.5**0.9),
+        (9, 1, 0.1 * 0.1**0.9),
+        (12, 1, 0.1 * 0.1**0.9),
+        (9, 5, 0.1 * 0.5**0.9),
+    ],
 )
 def test_poly(step, every, expected):
     assert poly(0.1, step, 10, every=every) == pytest.approx(expected, rel=1e-12)

@@ -1,7 +1,9 @@
-"""ResNet as in the MSRA (Caffe) models: the stride sits in the first 1x1 convolution, the stem pools in ceil mode.
+"""ResNet as in the MSRA (Caffe) models: the stride sits in the first 1x1 convolution, the stem pools in ceil
+mode.
 
-The form that DeepLabv2 was published with (Chen et al. 2017), with the state-dict names of its PyTorch conversion. The
-input is normalised RGB like everywhere; mean and scale are Caffe's, and the network itself turns it into BGR.
+The form that DeepLabv2 was published with (Chen et al. 2017), with the state-dict names of its PyTorch
+conversion. The input is normalised RGB like everywhere; mean and scale are Caffe's, and the network itself
+turns it into BGR.
 
 Taps: layer1 (the stem) .. layer5.
 
@@ -88,7 +90,7 @@ def _layer(depth: int, width: int, count: int, stride: int, dilation: int) -> nn
 
 
 def build(*, output_stride: int = 8, depth: Literal[50, 101] = 101, train_norm: bool = False) -> CaffeResNet:
-    """MSRA ResNet at output stride 8, 16 or 32 (8: dilation 2 and 4 in the last layers), with random weights."""
+    """MSRA ResNet at output stride 8, 16 or 32 (8: dilations 2 and 4 at the end), with random weights."""
     model = CaffeResNet(depth, output_stride)
     if not train_norm:
         freeze_norms(model)

@@ -1,9 +1,9 @@
 """What all backbones share: the five-stage interface, BatchNorm with fixed statistics, freezing.
 
-A backbone runs five stages in a row and returns the output of each (its taps, shallow to deep). BatchNorm always uses its
-running statistics, as the papers' code does, also in training. A fixed BatchNorm behind a convolution is linear, so it is
-folded into the convolution's weights on every pass: the same function and the same gradients (also for its own affine
-parameters) without another pass over the feature map.
+A backbone runs five stages in a row and returns the output of each (its taps, shallow to deep). BatchNorm
+always uses its running statistics, as the papers' code does, also in training. A fixed BatchNorm behind a
+convolution is linear, so it is folded into the convolution's weights on every pass: the same function and the
+same gradients (also for its own affine parameters) without another pass over the feature map.
 
 Legend: B batch, D channels, H x W image, h x w features.
 """
@@ -59,8 +59,9 @@ def conv_norm(conv: nn.Conv2d, norm: FixedBatchNorm, x_BDhw: Tensor) -> Tensor:
 class Backbone(nn.Module):
     """Base of all backbones.
 
-    `channels` and `strides` describe the five taps; `mean` and `std` normalise RGB/255. With `gradient_checkpointing` the
-    blocks of a stage are recomputed in the backward pass instead of keeping their activations; gradients are the same.
+    `channels` and `strides` describe the five taps; `mean` and `std` normalise RGB/255. With
+    `gradient_checkpointing` the blocks of a stage are recomputed in the backward pass instead of keeping
+    their activations; gradients are the same.
     """
 
     channels: tuple[int, ...]

@@ -1,8 +1,8 @@
 """MobileNetV2 (Sandler et al. 2018) with torchvision's names.
 
-Taps: the last block at strides 2, 4, 8, 16 (16, 24, 32 and 96 channels) and the last convolution (1280 channels). A stride
-that `output_stride` removes becomes dilation of the depthwise convolutions behind it, so that the dense map holds the
-strided network's values.
+Taps: the last block at strides 2, 4, 8, 16 (16, 24, 32 and 96 channels) and the last convolution (1280
+channels). A stride that `output_stride` removes becomes dilation of the depthwise convolutions behind it, so
+that the dense map holds the strided network's values.
 
 Legend: B batch, D channels, h x w features.
 """

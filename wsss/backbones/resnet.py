@@ -1,8 +1,8 @@
 """ResNet-50 and ResNet-101 (He et al. 2016) with torchvision's names: the stride sits in the 3x3 convolution.
 
-Taps: after the max pooling, then layer1..layer4. Strides that `output_stride` removes are replaced by dilation (the same
-function as the strided network, computed densely), or with `dilate=False` by nothing at all: IRNet's CAM network runs
-layer4 at stride 1 with dilation 1 (output stride 16).
+Taps: after the max pooling, then layer1..layer4. Strides that `output_stride` removes are replaced by
+dilation (the same function as the strided network, computed densely), or with `dilate=False` by nothing at
+all: IRNet's CAM network runs layer4 at stride 1 with dilation 1 (output stride 16).
 
 Legend: B batch, D channels, h x w features.
 """
@@ -15,7 +15,7 @@ from torchvision.models import resnet as torchvision_resnet
 
 from wsss.backbones.common import Backbone, FixedBatchNorm, conv_norm, freeze_norms, refuse_stride
 
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 class _Bottleneck(torchvision_resnet.Bottleneck):
@@ -29,21 +29,22 @@ class _Bottleneck(torchvision_resnet.Bottleneck):
 
 
 class ResNet(Backbone):
-    """ResNet without its classifier; 23,508,032 parameters at depth 50."""
+    """ResNet without its classifier; 23,508,032 parameters for ResNet-50."""
 
     channels = (64, 256, 512, 1024, 2048)
 
-    def __init__(self, depth: int, output_stride: int, dilate: bool) -> None:
+    def __init__(self, network: str, output_stride: int, dilate: bool) -> None:
         super().__init__()
-        refuse_stride(f"resnet{depth}", output_stride, (8, 16, 32))
-        network = torchvision_resnet.ResNet(
+        refuse_stride(network, output_stride, (8, 16, 32))
+        original = torchvision_resnet.ResNet(
             _Bottleneck,
-            list(BLOCKS[depth]),
+            list(BLOCKS[network]),
             replace_stride_with_dilation=[False, output_stride < 16, output_stride < 32],
             norm_layer=FixedBatchNorm,
         )
-        self.conv1, self.bn1 = network.conv1, network.bn1
-        self.layer1, self.layer2, self.layer3, self.layer4 = (getattr(network, f"layer{i}") for i in range(1, 5))
+        self.conv1, self.bn1 = original.conv1, original.bn1
+        self.layer1, self.layer2 = original.layer1, original.layer2
+        self.layer3, self.layer4 = original.layer3, original.layer4
         self.strides = (4, 4, 8, min(16, output_stride), output_stride)
         if not dilate:
             self._undilate()
@@ -66,14 +67,18 @@ class ResNet(Backbone):
 
 
 def build(
-    *, output_stride: int = 16, depth: Literal[50, 101] = 50, dilate: bool = True, train_norm: bool = True
+    *,
+    output_stride: int = 16,
+    network: Literal["resnet50", "resnet101"] = "resnet50",
+    dilate: bool = True,
+    train_norm: bool = True,
 ) -> ResNet:
-    """ResNet of `depth` 50 or 101 at output stride 8, 16 or 32, with random weights.
+    """ResNet-50 or ResNet-101 at output stride 8, 16 or 32, with random weights.
 
-    IRNet's and the visual words paper's CAM network: output_stride 16, dilate False, train_norm True (BatchNorm's
-    affine parameters train in stages that are not frozen).
+    The CAM network of IRNet and of the visual words paper: output_stride 16, dilate False, train_norm True
+    (BatchNorm's affine parameters train in stages that are not frozen).
     """
-    model = ResNet(depth, output_stride, dilate)
+    model = ResNet(network, output_stride, dilate)
     if not train_norm:
         freeze_norms(model)
     return model

@@ -1,8 +1,9 @@
 """ResNet38 (Wu et al. 2019, "Wider or Deeper", model A1) in the dilated form of PSA, output stride 8.
 
-All blocks are pre-activated: BatchNorm and ReLU come before the convolutions. Taps are the activated inputs of b3, b4, b5
-(conv4) and b6 (conv5), and the final activation (conv6): 128, 256, 512, 1024, 4096 channels at strides 2, 4, 8, 8, 8.
-Stage 1 holds conv1a and the b2 blocks, which PSA freezes together with all BatchNorm layers.
+All blocks are pre-activated: BatchNorm and ReLU come before the convolutions. Taps are the activated inputs
+of b3, b4, b5 (conv4) and b6 (conv5), and the final activation (conv6): 128, 256, 512, 1024, 4096 channels at
+strides 2, 4, 8, 8, 8. Stage 1 holds conv1a and the b2 blocks, which PSA freezes together with all BatchNorm
+layers.
 
 Legend: B batch, D channels, h x w features.
 """
@@ -20,10 +21,17 @@ def _conv(depth: int, width: int, kernel: int, stride: int = 1, dilation: int = 
 
 
 class _ResBlock(nn.Module):
-    """Two 3x3 convolutions; the shortcut is a 1x1 convolution of the activated input where the shape changes."""
+    """Two 3x3 convolutions; where the shape changes, the shortcut convolves (1x1) the activated input."""
 
     def __init__(
-        self, depth: int, middle: int, width: int, *, stride: int = 1, dilation: int = 1, first_dilation: int = 1
+        self,
+        depth: int,
+        middle: int,
+        width: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int = 1,
     ) -> None:
         super().__init__()
         self.bn_branch2a = FixedBatchNorm(depth)
@@ -37,7 +45,7 @@ class _ResBlock(nn.Module):
         return self.conv_branch2b1(middle_BDhw)
 
     def from_active(self, active_BDhw: Tensor) -> Tensor:
-        """Output for an input that has passed bn_branch2a and ReLU; for blocks with a convolution as shortcut."""
+        """Output for an input that has passed bn_branch2a and ReLU; only with a convolution as shortcut."""
         return self.residual(active_BDhw) + self.conv_branch1(active_BDhw)
 
     def forward(self, x_BDhw: Tensor) -> Tensor:
@@ -114,10 +122,8 @@ def _same(width: int, middle: int, count: int, *, dilation: int = 1) -> list[_Re
     return [_ResBlock(width, middle, width, dilation=dilation, first_dilation=dilation) for _ in range(count)]
 
 
-def build(
-    *, output_stride: int = 8, dropout: Sequence[float] = (0.3, 0.5), train_norm: bool = False
-) -> ResNet38:
-    """ResNet38 with random weights; `dropout` of b6 and b7 (0.3, 0.5 in PSA, SEAM and OC-CSE; 0.2, 0.2 in AEFT)."""
+def build(*, output_stride: int = 8, dropout: Sequence[float] = (0.3, 0.5), train_norm: bool = False) -> ResNet38:
+    """ResNet38 with random weights; `dropout` of b6 and b7: 0.3, 0.5 in PSA, SEAM, OC-CSE; 0.2, 0.2 in AEFT."""
     refuse_stride("resnet38", output_stride, (8,))
     model = ResNet38(dropout)
     if not train_norm:

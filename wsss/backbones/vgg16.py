@@ -1,4 +1,5 @@
-"""VGG16 (Simonyan and Zisserman 2015) with torchvision's names, and its DeepLab-LargeFOV form (Chen et al. 2015).
+"""VGG16 (Simonyan and Zisserman 2015) with torchvision's names, and its DeepLab-LargeFOV form (Chen et al.
+2015).
 
 Taps: the five pooling stages. `forward_with_switches` also gives the positions of the maxima, for unpooling.
 
@@ -6,7 +7,7 @@ Legend: B batch, D channels, h x w features.
 """
 
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 
 
 class Switches(NamedTuple):
-    """Where a max pooling took its values: flat positions (B,D,h',w'), int64, in its input of `size` (h,w)."""
+    """Where a max pooling took its values: flat int64 positions (B,D,h',w') in its input of `size` (h,w)."""
 
     index_BDhw: Tensor
     size: tuple[int, int]
@@ -26,16 +27,17 @@ class Switches(NamedTuple):
 class VGG16(Backbone):
     """The 13 convolutions of VGG16 and their poolings; 14,714,688 parameters.
 
-    form "vgg": 2x2 poolings of stride 2; a pooling whose stride is removed becomes 3x3 at stride 1. form "largefov": all
-    poolings 3x3 with padding 1, and a 3x3 average pooling at the end. Behind a removed stride convolutions are dilated.
+    Poolings are 2x2 at stride 2; one whose stride is removed becomes 3x3 at stride 1, and convolutions behind
+    it are dilated. With `largefov` all poolings are 3x3 with padding 1, and a 3x3 average pooling follows the
+    last.
     """
 
     channels = (64, 128, 256, 512, 512)
 
-    def __init__(self, output_stride: int, form: str) -> None:
+    def __init__(self, output_stride: int, largefov: bool) -> None:
         super().__init__()
         refuse_stride("vgg16", output_stride, (8, 16, 32))
-        self.form = form
+        self.largefov = largefov
         self.strides = tuple(min(2**stage, output_stride) for stage in range(1, STAGES + 1))
         layers: list[nn.Module] = []
         self.bounds = [0]
@@ -46,7 +48,7 @@ class VGG16(Backbone):
                 layers += [_convolution(depth, width, dilation), nn.ReLU(inplace=True)]
                 depth = width
             stride = self.strides[stage] // (1, *self.strides)[stage]
-            kernel = 3 if form == "largefov" or stride == 1 else 2
+            kernel = 3 if largefov or stride == 1 else 2
             layers.append(nn.MaxPool2d(kernel, stride, kernel // 2 if kernel == 3 else 0))
             self.bounds.append(len(layers))
         self.features = nn.Sequential(*layers)
@@ -77,7 +79,7 @@ class VGG16(Backbone):
     def _pool(self, stage: int, x_BDhw: Tensor) -> tuple[Tensor, Tensor]:
         pool = self.features[self.bounds[stage + 1] - 1]
         out_BDhw, index_BDhw = F.max_pool2d(x_BDhw, pool.kernel_size, pool.stride, pool.padding, return_indices=True)
-        if self.form == "largefov" and stage == STAGES - 1:
+        if self.largefov and stage == STAGES - 1:
             out_BDhw = F.avg_pool2d(out_BDhw, 3, 1, 1)
         return out_BDhw, index_BDhw
 
@@ -89,6 +91,6 @@ def _convolution(depth: int, width: int, dilation: int) -> nn.Conv2d:
     return conv
 
 
-def build(*, output_stride: int = 32, form: Literal["vgg", "largefov"] = "vgg") -> VGG16:
-    """VGG16 at output stride 8, 16 or 32, with random weights; DeepLab-LargeFOV is form "largefov" at stride 8."""
-    return VGG16(output_stride, form)
+def build(*, output_stride: int = 32, largefov: bool = False) -> VGG16:
+    """VGG16 at output stride 8, 16 or 32, random weights; DeepLab-LargeFOV is `largefov` at stride 8."""
+    return VGG16(output_stride, largefov)

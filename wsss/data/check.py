@@ -22,10 +22,8 @@ def check(settings_data: Mapping[str, Any], folder: Path | None) -> list[str]:
     """
     train = settings_data.get("train", "train")
     try:
-        if settings_data["source"] == "own":
-            found = _check_own(settings_data, train)
-        else:
-            found = _check_folder(folder, train)
+        own = settings_data["source"] == "own"
+        found = _check_own(settings_data, train) if own else _check_folder(folder, train)
     except UserError as error:
         return [str(error)]
     return [*found.faults, *(f"{WARNING}{warning}" for warning in found.warnings)]

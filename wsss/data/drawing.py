@@ -58,9 +58,7 @@ def turn(points_N2: np.ndarray, angle: float) -> np.ndarray:
     return points_N2 @ np.array([[cosine, sine], [-sine, cosine]])
 
 
-def ellipse(
-    x: float, y: float, radius_x: float, radius_y: float, rough_N: np.ndarray | None = None
-) -> np.ndarray:
+def ellipse(x: float, y: float, radius_x: float, radius_y: float, rough_N: np.ndarray | None = None) -> np.ndarray:
     """Outline of an ellipse, float [N, 2]; `rough_N` holds relative changes of its radius."""
     count = 40 if rough_N is None else len(rough_N)
     angle_N = np.linspace(0, 2 * np.pi, count, endpoint=False)

@@ -80,12 +80,19 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 def write_mask(path: str | Path, label_HW: np.ndarray) -> None:
     """Write class ids, uint8 [H, W], as a PNG with PASCAL VOC's palette, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(encode_mask(label_HW))
+
+
+def encode_mask(label_HW: np.ndarray) -> bytes:
+    """Class ids, uint8 [H, W], as the bytes of a PNG with PASCAL VOC's palette."""
     if label_HW.dtype != np.uint8 or label_HW.ndim != 2:
         raise ValueError(f"a mask is uint8 [H, W], not {label_HW.dtype} {list(label_HW.shape)}")
     image = Image.fromarray(label_HW)
     image.putpalette(_PALETTE)
-    with atomic_write(path) as temporary:
-        image.save(temporary, format="PNG")
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def _read_bytes(path: str | Path) -> bytes:

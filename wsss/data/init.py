@@ -5,9 +5,10 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-from wsss.config import presets
+from wsss.config import ROOT, presets, read_yaml
 from wsss.data.layouts import Layout, recognise
 from wsss.data.own import collect, in_one
 from wsss.data.own_readers import Collection
@@ -21,12 +22,19 @@ _KINDS = {"voc": "VOC layout", "csv": "a CSV with images", "folders": "one folde
 
 
 def init(
-    path: str | Path, name: str, preset: str = "small", *, out: Path = Path("config"), force: bool = False
+    path: str | Path,
+    name: str,
+    preset: str = "small",
+    *,
+    weights: Path | None = None,
+    out: Path = Path("config"),
+    force: bool = False,
 ) -> Path:
     """Write `out`/NAME.yaml for the data set at `path` and return it.
 
-    Raises UserError for an unsafe name, an unknown preset, an existing file (unless `force`), a folder
-    without a known layout, and all faults that show without opening images.
+    `weights` is a file of initial weights for a preset that puts one network in every role. Raises UserError
+    for an unsafe name, an unknown preset, an existing file (unless `force`), a folder without a known layout,
+    and all faults that show without opening images.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name in _RESERVED:
         raise UserError(f"--name {name}: use letters, digits, _ . - (and not {' or '.join(_RESERVED)})")
@@ -38,10 +46,9 @@ def init(
     layout, found = _survey(path)
     if not {"train", "train_aug"} & set(found.splits):
         names = ", ".join(found.splits)
-        raise UserError(
-            f"{layout.root}: there is no split 'train' among: {names}; name the training split so"
-        )
-    write_text(target, _configuration(layout, found, name, preset, target))
+        raise UserError(f"{layout.root}: there is no split 'train' among: {names}; name the training split so")
+    text = _configuration(layout, found, name, preset, target) + _initial_weights(preset, weights)
+    write_text(target, text)
     return target
 
 
@@ -73,10 +80,24 @@ def _survey(path: str | Path) -> tuple[Layout, Collection]:
     return layout, found
 
 
+def _initial_weights(preset: str, weights: Path | None) -> str:
+    """The section `backbones` that gives the preset's network its weights, in all its roles."""
+    if weights is None:
+        return ""
+    if not weights.is_file():
+        raise UserError(f"--weights {weights}: there is no such file")
+    roles = read_yaml(ROOT / "config" / "presets" / f"{preset}.yaml").get("backbones", {})
+    if len({role["network"] for role in roles.values()}) != 1:
+        raise UserError(f"--weights: preset {preset} has several networks; set backbones.<role>.weights instead")
+    file = _quoted(_portable(Path(os.path.abspath(weights))))
+    lines = [f"  {role}: {{weights: {file}}}" for role in roles]
+    return "\n".join(["backbones:  # initial weights from a file", *lines, ""])
+
+
 def _configuration(layout: Layout, found: Collection, name: str, preset: str, target: Path) -> str:
     """The YAML text; names and paths are quoted as JSON strings, which YAML reads in every language."""
-    train = next(split for split in ("train_aug", "train") if split in found.splits)
-    evaluated = [split for split in ("train", "val") if split in found.splits]
+    train: str = next(split for split in ("train_aug", "train") if split in found.splits)
+    evaluated: list[str] = [split for split in ("train", "val") if split in found.splits]
     masked = {key for key, entry in found.entries.items() if entry.mask}
     if masked and any(key in masked for key in found.splits.get("test", ())):
         evaluated.append("test")
@@ -129,7 +150,7 @@ def _shards(images: int) -> int:
     return min(_MOST_SHARDS, math.ceil(images / _IMAGES_PER_SHARD)) or 1
 
 
-def _mapping(values: dict[str, str] | dict[str, int]) -> str:
+def _mapping(values: Mapping[str, str | int]) -> str:
     return "{" + ", ".join(f"{key}: {value}" for key, value in values.items()) + "}"
 
 
@@ -137,5 +158,5 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _portable(root: Path) -> str:
-    return os.path.relpath(root) if root.is_relative_to(Path.cwd()) else str(root)
+def _portable(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -30,7 +30,7 @@ class Batches:
     `sample(index, rng)` returns the arrays of one image; shapes and dtypes are equal over a batch. Epoch e
     visits the images in the order of a permutation from default_rng([seed, e]); with fewer images than a
     batch holds, permutations follow each other until it is full. Position p of the epoch gets
-    default_rng([seed, e, p]). So `workers` (threads; 0 = the caller's), `prefetch` (batches that may wait in
+    default_rng([seed, e, p + 1]). So `workers` (threads; 0 = the caller's), `prefetch` (batches that may wait in
     memory) and `start` change no bit. `waited_s`: seconds that the consumer has waited for data so far.
 
     A UserError of a sample passes through; any other exception becomes a RuntimeError with the image's name
@@ -128,7 +128,7 @@ class Batches:
 
     def _load(self, assembly: "_Assembly", slot: int, index: int, epoch: int, position: int) -> None:
         try:
-            assembly.put(slot, self._sample(index, np.random.default_rng([self._seed, epoch, position])))
+            assembly.put(slot, self._sample(index, np.random.default_rng([self._seed, epoch, position + 1])))
         except UserError:
             raise
         except Exception as error:

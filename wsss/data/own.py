@@ -37,9 +37,7 @@ def build(
     masks (relative to `root`), and the foreground classes in the order of their ids. `train` is the split
     that must have labels. Every image and mask is decoded once. Raises one UserError with all faults.
     """
-    found = collect(
-        recognise(root, kind=layout, csv=csv, masks=masks), classes=classes, val_fraction=val_fraction
-    )
+    found = collect(recognise(root, kind=layout, csv=csv, masks=masks), classes=classes, val_fraction=val_fraction)
     items, findings = examine(found, train)
     if findings.faults:
         raise UserError(in_one(findings.faults, f"{root}: {len(findings.faults)} faults"))

@@ -15,7 +15,7 @@ import numpy as np
 
 from wsss.data.drawing import Pose, bar, coverage, ellipse, grey, hue, noise
 from wsss.data.ground_truth import GroundTruth, write_ground_truth
-from wsss.data.images import write_mask
+from wsss.data.images import encode_mask
 from wsss.data.manifest import Manifest, Sample, write_manifest
 from wsss.data.shapes_parts import BODIES, MARKS, SCENES, Body, body, coat, glyph, scene
 from wsss.errors import UserError
@@ -45,9 +45,7 @@ class _Layer:
     label: int
 
 
-def generate(
-    out: Path, *, train: int, val: int, size: tuple[int, int], seed: int, classes: int = CLASSES
-) -> None:
+def generate(out: Path, *, train: int, val: int, size: tuple[int, int], seed: int, classes: int = CLASSES) -> None:
     """Write the data set to the folder `out`: `voc/` in VOC layout and the four data files.
 
     `train` and `val` count images, `size` is the shortest and longest side in pixels, `classes` is 2..8.
@@ -95,8 +93,8 @@ def paint(seed: tuple[int, int, int], size: tuple[int, int], classes: int = CLAS
 
 def _objects(rng: np.random.Generator, size: tuple[int, int], main: int, classes: int) -> list[_Layer]:
     """One to three objects, far to near; none hides a mark or much of another object."""
-    count = int(rng.choice([1, 2, 3], p=[0.5, 0.33, 0.17]))
-    shortest, longest = ((0.6, 1.05), (0.45, 0.75), (0.36, 0.55))[count - 1]
+    count = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
+    shortest, longest = ((0.45, 1.1), (0.42, 0.8), (0.36, 0.6))[count - 1]
     layers: list[_Layer] = []
     taken_HW, marks_HW = np.zeros(size, np.float32), np.zeros(size, np.float32)
     for number in range(count):
@@ -117,12 +115,11 @@ def _objects(rng: np.random.Generator, size: tuple[int, int], main: int, classes
 
 def _companion(rng: np.random.Generator, main: int, classes: int) -> int:
     """Class of a further object: often the most common class, or the main class's partner."""
-    return int(rng.choice([0, (main + classes // 2) % classes, rng.integers(classes)], p=[0.35, 0.35, 0.3]))
+    candidates = np.array([0, (main + classes // 2) % classes, rng.integers(classes)])
+    return int(rng.choice(candidates, p=[0.35, 0.35, 0.3]))
 
 
-def _pose(
-    rng: np.random.Generator, size: tuple[int, int], length: float, mark: tuple[float, float, float]
-) -> Pose:
+def _pose(rng: np.random.Generator, size: tuple[int, int], length: float, mark: tuple[float, float, float]) -> Pose:
     """A random pose whose mark lies inside the image; the body may leave it a little."""
     height, width = size
     tilt, mirrored = rng.normal(0, 0.12), bool(rng.random() < 0.5)
@@ -134,9 +131,7 @@ def _pose(
     return Pose(x, y, length, tilt, mirrored)
 
 
-def _figure(
-    rng: np.random.Generator, size: tuple[int, int], pose: Pose, figure: Body, label: int
-) -> list[_Layer]:
+def _figure(rng: np.random.Generator, size: tuple[int, int], pose: Pose, figure: Body, label: int) -> list[_Layer]:
     """Layers of an object: limbs, coat, dark parts, and the disc with the mark of class `label` (0-based)."""
     colour_HW3 = coat(rng, _BODY_OF_CLASS[label], size, pose)
     shades = ((figure.limbs, colour_HW3 * 0.8), (figure.coat, colour_HW3), (figure.dark, colour_HW3 * 0.35))
@@ -164,9 +159,7 @@ def _disc(
         _Layer(plate, coverage([pose(ellipse(x, y, 0.88 * radius, 0.88 * radius))], size), name),
     ]
     if label is not None:
-        filled, cut = (
-            coverage([pose(p * radius * 0.95 + (x, y)) for p in part], size) for part in glyph(MARKS[label])
-        )
+        filled, cut = (coverage([pose(p * radius * 0.95 + (x, y)) for p in part], size) for part in glyph(MARKS[label]))
         layers.append(_Layer(grey(0.96), filled * (1 - cut), name))
     return layers
 
@@ -195,11 +188,11 @@ def _clutter(rng: np.random.Generator, size: tuple[int, int]) -> list[_Layer]:
 def _photograph(rng: np.random.Generator, image_HW3: np.ndarray) -> np.ndarray:
     """Uneven light, colour cast, slight blur and sensor noise; uint8 [H, W, 3]."""
     size = image_HW3.shape[:2]
-    light_HW = rng.uniform(0.85, 1.1) * (0.8 + 0.4 * noise(rng, size, (45, 45)))
-    image_HW3 = image_HW3 * light_HW[..., None] * rng.normal(1, 0.04, 3).astype(np.float32)
+    light_HW = rng.uniform(0.9, 1.1) * (0.9 + 0.2 * noise(rng, size, (45, 45)))
+    image_HW3 = image_HW3 * light_HW[..., None] * rng.normal(1, 0.015, 3).astype(np.float32)
     image_HW3 = cv2.GaussianBlur(image_HW3, (0, 0), rng.uniform(0.35, 0.7))
-    image_HW3 += rng.uniform(0.01, 0.03) * rng.standard_normal(image_HW3.shape, np.float32)
-    return np.round(image_HW3.clip(0, 1) * 255).astype(np.uint8)
+    noise_HW3 = rng.uniform(0.005, 0.02) * rng.standard_normal(image_HW3.shape, np.float32)
+    return np.round((image_HW3 + noise_HW3).clip(0, 1) * 255).astype(np.uint8)
 
 
 def _with_border(label_HW: np.ndarray) -> np.ndarray:
@@ -214,7 +207,7 @@ def _write(folder: Path, name: str, picture: Picture, final: Path) -> Sample:
     bgr_HW3 = cv2.cvtColor(picture.image_HW3, cv2.COLOR_RGB2BGR)
     encoded = cv2.imencode(".jpg", bgr_HW3, _QUALITY)[1]
     (folder / "JPEGImages" / f"{name}.jpg").write_bytes(encoded.tobytes())
-    write_mask(folder / "SegmentationClass" / f"{name}.png", picture.label_HW)
+    (folder / "SegmentationClass" / f"{name}.png").write_bytes(encode_mask(picture.label_HW))
     height, width = picture.label_HW.shape
     return Sample(name, final / "JPEGImages" / f"{name}.jpg", width, height, picture.labels)
 

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 class Cam(nn.Module):
     """Classifier whose weights give class activation maps."""
 
-    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str, dropout: float, head_lr: float) -> None:
+    def __init__(
+        self, backbone: nn.Module, num_classes: int, pooling: str, dropout: float, head_lr: float
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=False)
@@ -26,7 +28,11 @@ class Cam(nn.Module):
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
         """Multi-label soft margin loss of `image` (B,3,H,W) against `labels` (B,C), 0 or 1."""
         feature_BDhw = F.dropout2d(self.backbone(batch["image"])[-1], self.dropout, self.training)
-        pooled_BD11 = F.adaptive_avg_pool2d(feature_BDhw, 1) if self.pooling == "gap" else feature_BDhw.amax((2, 3), True)
+        pooled_BD11 = (
+            F.adaptive_avg_pool2d(feature_BDhw, 1)
+            if self.pooling == "gap"
+            else feature_BDhw.amax((2, 3), True)
+        )
         logit_BC = self.classifier(pooled_BD11).flatten(1).float()
         return {"classification": F.multilabel_soft_margin_loss(logit_BC, batch["labels"])}
 
@@ -37,8 +43,18 @@ class Cam(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The backbone at the recipe's rate, the classifier at `head_lr` times that."""
         return [
-            {"name": "backbone", "params": [*self.backbone.parameters()], "lr_factor": 1.0, "weight_decay_factor": 1.0},
-            {"name": "head", "params": [*self.classifier.parameters()], "lr_factor": self.head_lr, "weight_decay_factor": 1.0},
+            {
+                "name": "backbone",
+                "params": [*self.backbone.parameters()],
+                "lr_factor": 1.0,
+                "weight_decay_factor": 1.0,
+            },
+            {
+                "name": "head",
+                "params": [*self.classifier.parameters()],
+                "lr_factor": self.head_lr,
+                "weight_decay_factor": 1.0,
+            },
         ]
 
 

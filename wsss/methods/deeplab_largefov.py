@@ -28,20 +28,27 @@ class DeepLabLargeFov(nn.Module):
 
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
         """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W)."""
-        return {"segmentation": cross_entropy(self.logits(batch["image"]), batch["label"], balanced=self.balanced)}
+        return {
+            "segmentation": cross_entropy(self.logits(batch["image"]), batch["label"], balanced=self.balanced)
+        }
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights x 1, biases x 2 without decay; new layers x 10 and x 20. BatchNorm is not trained."""
         groups = []
         for factor, new in ((1.0, False), (10.0, True)):
             for bias in (False, True):
-                found = [p for p, is_bias in self._parameters() if is_bias == bias and (id(p) in self._new) == new]
+                found = [
+                    p for p, is_bias in self._by_kind() if is_bias == bias and (id(p) in self._new) == new
+                ]
                 name = f"{'new' if new else 'old'} {'biases' if bias else 'weights'}"
-                rates = {"lr_factor": factor * (2.0 if bias else 1.0), "weight_decay_factor": 0.0 if bias else 1.0}
+                rates = {
+                    "lr_factor": factor * (2.0 if bias else 1.0),
+                    "weight_decay_factor": 0.0 if bias else 1.0,
+                }
                 groups.append({"name": name, "params": found} | rates)
         return groups
 
-    def _parameters(self) -> list[tuple[nn.Parameter, bool]]:
+    def _by_kind(self) -> list[tuple[nn.Parameter, bool]]:
         pairs = []
         for module in (self.backbone, self.head):
             weights, _, others = split_parameters(module)

@@ -36,7 +36,13 @@ class DeepLabV2(nn.Module):
     """Backbone and ASPP; `scales` below 1 are further passes over a smaller image."""
 
     def __init__(
-        self, backbone: nn.Module, labels: int, rates: Sequence[int], scales: Sequence[float], reduction: str, balanced: bool
+        self,
+        backbone: nn.Module,
+        labels: int,
+        rates: Sequence[int],
+        scales: Sequence[float],
+        reduction: str,
+        balanced: bool,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,7 +54,9 @@ class DeepLabV2(nn.Module):
         logits = [self.aspp(self.backbone(image_BCHW)[-1])]
         for scale in self.scales:
             # The nominal factor also places the samples when the size is not a multiple, as in the published code.
-            small = F.interpolate(image_BCHW, scale_factor=scale, mode="bilinear", recompute_scale_factor=False)
+            small = F.interpolate(
+                image_BCHW, scale_factor=scale, mode="bilinear", recompute_scale_factor=False
+            )
             logits.append(self.aspp(self.backbone(small)[-1]))
         if self.scales:
             size = logits[0].shape[2:]
@@ -62,7 +70,9 @@ class DeepLabV2(nn.Module):
 
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
         """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W), summed (or averaged) over the scales and their maximum."""
-        losses = [cross_entropy(z, batch["label"], balanced=self.balanced) for z in self.pyramid(batch["image"])]
+        losses = [
+            cross_entropy(z, batch["label"], balanced=self.balanced) for z in self.pyramid(batch["image"])
+        ]
         total = torch.stack(losses).sum()
         return {"segmentation": total / len(losses) if self.reduction == "mean" else total}
 
@@ -72,8 +82,18 @@ class DeepLabV2(nn.Module):
         branches = self.aspp.branches
         return [
             {"name": "backbone", "params": weights + others, "lr_factor": 1.0, "weight_decay_factor": 1.0},
-            {"name": "aspp", "params": [b.weight for b in branches], "lr_factor": 10.0, "weight_decay_factor": 1.0},
-            {"name": "aspp bias", "params": [b.bias for b in branches], "lr_factor": 20.0, "weight_decay_factor": 0.0},
+            {
+                "name": "aspp",
+                "params": [b.weight for b in branches],
+                "lr_factor": 10.0,
+                "weight_decay_factor": 1.0,
+            },
+            {
+                "name": "aspp bias",
+                "params": [b.bias for b in branches],
+                "lr_factor": 20.0,
+                "weight_decay_factor": 0.0,
+            },
         ]
 
 
