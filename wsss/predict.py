@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.cam import pyramid
-from wsss.data.images import read_rgb, write_mask
+from wsss.data.images import encode_mask, read_rgb
 from wsss.data.manifest import Sample, read_manifest, shard_of
 from wsss.data.prefetch import ahead
 from wsss.files import atomic_folder
@@ -52,7 +52,7 @@ def infer(
         loaded = ahead(load, samples, job.threads)
         for number, (sample, (image_HW3, images)) in enumerate(zip(samples, loaded, strict=True), 1):
             prob_LHW = probabilities(model, images, image_HW3.shape[:2], flip=flip, merge=merge)
-            write_mask(folder / f"{sample.id}.png", labels(prob_LHW.cpu().numpy(), image_HW3, crf))
+            (folder / f"{sample.id}.png").write_bytes(encode_mask(labels(prob_LHW.cpu().numpy(), image_HW3, crf)))
             if number % 100 == 0 or number == len(samples):
                 print(f"{number}/{len(samples)} images", flush=True)
 

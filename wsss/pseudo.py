@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.data.images import write_mask
+from wsss.data.images import encode_mask
 from wsss.data.manifest import read_manifest
 from wsss.errors import UserError
 from wsss.files import atomic_folder
@@ -28,7 +28,7 @@ def write(
         for sample in manifest.split(split):
             label_HW = label_map(source[sample.id], threshold)
             empty += not ((label_HW > 0) & (label_HW < 255)).any()
-            write_mask(folder / f"{sample.id}.png", label_HW)
+            (folder / f"{sample.id}.png").write_bytes(encode_mask(label_HW))
         _guard(empty, len(manifest.split(split)), Path(out))
 
 

@@ -60,6 +60,10 @@ class _Stem(nn.Module):
 class CaffeResNet(Backbone):
     """MSRA ResNet without its classifier."""
 
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+    layer5: nn.Sequential
     channels = (64, 256, 512, 1024, 2048)
     mean = tuple(value / 255 for value in MEAN_RGB)
     std = (1 / 255, 1 / 255, 1 / 255)

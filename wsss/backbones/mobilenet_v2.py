@@ -26,7 +26,7 @@ def _folded(layers: nn.Module, x_BDhw: Tensor) -> Tensor:
         return x_BDhw + out_BDhw if layers.use_res_connect else out_BDhw
     modules = list(layers.children())
     for module, following in zip(modules, [*modules[1:], None], strict=True):
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and isinstance(following, FixedBatchNorm):
             x_BDhw = conv_norm(module, following, x_BDhw)
         elif isinstance(module, nn.Sequential):
             x_BDhw = _folded(module, x_BDhw)

@@ -46,6 +46,7 @@ class _ResBlock(nn.Module):
 
     def from_active(self, active_BDhw: Tensor) -> Tensor:
         """Output for an input that has passed bn_branch2a and ReLU; only with a convolution as shortcut."""
+        assert self.conv_branch1 is not None
         return self.residual(active_BDhw) + self.conv_branch1(active_BDhw)
 
     def forward(self, x_BDhw: Tensor) -> Tensor:
@@ -107,13 +108,12 @@ class ResNet38(Backbone):
 
     def run_stage(self, stage: int, x_BDhw: Tensor) -> Tensor:
         """Activated output of a stage for the activated output of the stage before it."""
-        stages = self.stage_modules()
-        first, *others = stages[stage]
-        x_BDhw = self.step(first.from_active if stage else first, x_BDhw)
+        first, *others = self.stage_modules()[stage]
+        x_BDhw = self.step(first.from_active if isinstance(first, _ResBlock) else first, x_BDhw)
         for module in others:
             x_BDhw = self.step(module, x_BDhw)
         if stage < STAGES - 1:
-            x_BDhw = stages[stage + 1][0].bn_branch2a(x_BDhw)
+            x_BDhw = (self.b3, self.b4, self.b5, self.b6)[stage].bn_branch2a(x_BDhw)
         return F.relu_(x_BDhw)
 
 

@@ -70,7 +70,7 @@ class VGG16(Backbone):
                 feature_BDhw = self._convolve(stage, x_BDhw)
                 x_BDhw, index_BDhw = self._pool(stage, feature_BDhw)
             taps.append(x_BDhw)
-            switches.append(Switches(index_BDhw, tuple(feature_BDhw.shape[-2:])))
+            switches.append(Switches(index_BDhw, (feature_BDhw.shape[2], feature_BDhw.shape[3])))
         return tuple(taps), tuple(switches)
 
     def _convolve(self, stage: int, x_BDhw: Tensor) -> Tensor:
@@ -78,6 +78,7 @@ class VGG16(Backbone):
 
     def _pool(self, stage: int, x_BDhw: Tensor) -> tuple[Tensor, Tensor]:
         pool = self.features[self.bounds[stage + 1] - 1]
+        assert isinstance(pool, nn.MaxPool2d)
         out_BDhw, index_BDhw = F.max_pool2d(x_BDhw, pool.kernel_size, pool.stride, pool.padding, return_indices=True)
         if self.largefov and stage == STAGES - 1:
             out_BDhw = F.avg_pool2d(out_BDhw, 3, 1, 1)
@@ -87,7 +88,7 @@ class VGG16(Backbone):
 def _convolution(depth: int, width: int, dilation: int) -> nn.Conv2d:
     conv = nn.Conv2d(depth, width, 3, padding=dilation, dilation=dilation)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.zeros_(conv.bias)
+    nn.init.constant_(conv.get_parameter("bias"), 0.0)
     return conv
 
 

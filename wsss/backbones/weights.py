@@ -4,7 +4,7 @@ No format executes code from the file: `.pth` and `.pt` are read as plain tensor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import URLError
@@ -80,7 +80,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     holds a value that is not finite.
     """
     path = Path(path)
-    readers = {".safetensors": load_file, ".pth": _read_torch, ".pt": _read_torch, ".params": _read_mxnet}
+    readers: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+        ".safetensors": load_file,
+        ".pth": _read_torch,
+        ".pt": _read_torch,
+        ".params": _read_mxnet,
+    }
     if path.suffix not in readers:
         raise UserError(f"{path}: unknown kind of weights; give a file ending in {', '.join(readers)}")
     if not path.is_file():
@@ -190,7 +195,7 @@ def torchvision_url(network: str, name: str) -> tuple[str, str]:
             f"weights: '{name}' is unknown for {network}; use one of {', '.join(choices)}, a file, or `none`"
         )
     url = choices[name].url
-    return url, re.fullmatch(r".*-([0-9a-f]{8,})\.pth", url)[1]
+    return url, url.rpartition("-")[2].removesuffix(".pth")
 
 
 def download(*, network: str, weights: str, target: str | Path) -> None:

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from wsss.backbones.common import split_parameters
+from wsss.backbones.common import freeze_norms, split_parameters
 from wsss.ops.segmentation_loss import cross_entropy
 
 
 class DeepLabLargeFov(nn.Module):
-    """Backbone and a head with a large field of view; `new` layers of the head learn ten times faster."""
+    """Backbone and a head with a large field of view; the head's layers at the positions `new` learn ten times faster."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Sequential, new: nn.ModuleList, balanced: bool) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Sequential, new: tuple[int, ...], balanced: bool) -> None:
         super().__init__()
-        self.backbone, self.head, self.balanced = backbone, head, balanced
-        self._new = {id(parameter) for parameter in new.parameters()}
+        self.backbone, self.head, self.new, self.balanced = backbone, head, new, balanced
+        freeze_norms(backbone)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
         """Logits (B,L,h,w)."""
@@ -34,26 +34,23 @@ class DeepLabLargeFov(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights x 1, biases x 2 without decay; new layers x 10 and x 20. BatchNorm is not trained."""
-        groups = []
-        for factor, new in ((1.0, False), (10.0, True)):
-            for bias in (False, True):
-                found = [
-                    p for p, is_bias in self._by_kind() if is_bias == bias and (id(p) in self._new) == new
-                ]
-                name = f"{'new' if new else 'old'} {'biases' if bias else 'weights'}"
-                rates = {
-                    "lr_factor": factor * (2.0 if bias else 1.0),
-                    "weight_decay_factor": 0.0 if bias else 1.0,
-                }
-                groups.append({"name": name, "params": found} | rates)
-        return groups
+        old = [self.backbone, *(layer for i, layer in enumerate(self.head) if i not in self.new)]
+        new = [self.head[i] for i in self.new]
+        return [
+            group
+            for name, modules, factor in (("old", old, 1.0), ("new", new, 10.0))
+            for group in _weights_and_biases(name, modules, factor)
+        ]
 
-    def _by_kind(self) -> list[tuple[nn.Parameter, bool]]:
-        pairs = []
-        for module in (self.backbone, self.head):
-            weights, _, others = split_parameters(module)
-            pairs += [(p, False) for p in weights] + [(p, True) for p in others]
-        return pairs
+
+def _weights_and_biases(name: str, modules: list[nn.Module], factor: float) -> list[dict[str, Any]]:
+    split = [split_parameters(module) for module in modules]
+    weights = [p for found, _, _ in split for p in found]
+    biases = [p for _, _, found in split for p in found]
+    return [
+        {"name": f"{name} weights", "params": weights, "lr_factor": factor, "weight_decay_factor": 1.0},
+        {"name": f"{name} biases", "params": biases, "lr_factor": 2 * factor, "weight_decay_factor": 0.0},
+    ]
 
 
 def build(
@@ -66,7 +63,10 @@ def build(
     dropout: float = 0.5,
     balanced: bool = False,
 ) -> DeepLabLargeFov:
-    """DeepLab-LargeFOV for `num_classes` foreground classes; `width` is 1024 for the vgg head and 512 for resnet38's."""
+    """DeepLab-LargeFOV for `num_classes` foreground classes; `width` is 1024 for the vgg head and 512 for resnet38's.
+
+    torchvision has no fc6 and fc7 in this form, so all of the head is new; the published VGG16 had them pretrained.
+    """
     channels, labels = backbone.channels[-1], num_classes + 1
     wide = {"padding": dilation, "dilation": dilation}
     if head == "vgg":
@@ -76,11 +76,11 @@ def build(
         nn.init.zeros_(fc8.bias)
         fc6 = [nn.Conv2d(channels, width, 3, **wide), nn.ReLU(inplace=True), nn.Dropout(dropout)]
         fc7 = [nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        return DeepLabLargeFov(backbone, nn.Sequential(*fc6, *fc7, fc8), nn.ModuleList([fc8]), balanced)
+        return DeepLabLargeFov(backbone, nn.Sequential(*fc6, *fc7, fc8), (0, 3, 6), balanced)
     width = width or 512
     first, last = nn.Conv2d(channels, width, 3, **wide), nn.Conv2d(width, labels, 3, **wide)
     for layer in (first, last):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
     layers = nn.Sequential(first, nn.ReLU(inplace=True), last)
-    return DeepLabLargeFov(backbone, layers, nn.ModuleList([first, last]), balanced)
+    return DeepLabLargeFov(backbone, layers, (0, 2), balanced)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.backbones.common import split_parameters
+from wsss.backbones.common import freeze_norms, split_parameters
 from wsss.ops.segmentation_loss import cross_entropy
 
 
@@ -48,6 +48,7 @@ class DeepLabV2(nn.Module):
         self.backbone = backbone
         self.aspp = Aspp(backbone.channels[-1], labels, rates)
         self.scales, self.reduction, self.balanced = tuple(scales), reduction, balanced
+        freeze_norms(backbone)
 
     def pyramid(self, image_BCHW: Tensor) -> list[Tensor]:
         """Logits of the image, of its smaller versions at their own sizes, and, if there are any, the maximum of all."""

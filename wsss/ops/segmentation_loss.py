@@ -13,7 +13,7 @@ IGNORE = 255
 def shrink_labels(label_BHW: Tensor, size: tuple[int, int]) -> Tensor:
     """Labels resized by nearest neighbour as Pillow does: output i takes input floor((i + 0.5) N / n)."""
     rows, columns = (
-        ((torch.arange(n, device=label_BHW.device) + 0.5) * (total / n)).long().clamp(max=total - 1)
+        (2 * torch.arange(n, device=label_BHW.device) + 1) * total // (2 * n)
         for n, total in zip(size, label_BHW.shape[1:], strict=True)
     )
     return label_BHW[:, rows[:, None], columns]
