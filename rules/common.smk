@@ -221,7 +221,7 @@ def report_settings():
         "dataset": SETTINGS.dataset,
         "evaluations": [f"{' / '.join(chain)}, seed {seed}, {split}" for chain, seed, split in all_cells()],
         "histories": [f"{' / '.join(chain)}, seed {seed}" for _, chain, seed in trainings()],
-        "settings": SETTINGS.model_dump(mode="json", exclude={"tables"}),
+        "settings": SETTINGS.model_dump(mode="json", include={"dataset", "preset", "seeds", "data", "evaluate"}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from wsss.chains import faults
 from wsss.config import merge, presets, resolve
 from wsss.errors import UserError
 
@@ -15,10 +16,15 @@ def test_the_papers_settings_resolve():
     assert {name.split("/")[0] for name in settings.tables} == {"spn", "vwe", "rcm_mam", "baseline"}
 
 
-@pytest.mark.parametrize("preset", presets())
-def test_every_preset_resolves(preset):
+@pytest.mark.parametrize(("preset", "networks"), [("tiny", {"tiny"}), ("small", {"mobilenet_v2"})])
+def test_a_preset_puts_one_network_in_every_role(preset, networks):
     settings = resolve(OWN | {"preset": preset})
-    assert len({role.network for role in settings.backbones.values()}) == 1
+    assert {role.network for role in settings.backbones.values()} == networks
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_is_sound_with_all_tables(preset):
+    assert faults(resolve(OWN | {"preset": preset})) == []
 
 
 @pytest.mark.parametrize(

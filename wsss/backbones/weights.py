@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
 
 from wsss.backbones.mxnet_params import read_params, torch_name
 from wsss.errors import UserError
@@ -189,6 +188,8 @@ def torchvision_url(network: str, name: str) -> tuple[str, str]:
     if network not in TORCHVISION:
         known = ", ".join(TORCHVISION)
         raise UserError(f"weights: torchvision has none for '{network}' (only for {known}); give a file, or `none`")
+    from torchvision.models import get_model_weights  # takes seconds, and only downloads need it
+
     choices = get_model_weights(network).__members__
     if name not in choices:
         raise UserError(
