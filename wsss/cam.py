@@ -37,7 +37,7 @@ def infer(
     order: str,
     network: dict[str, Any],
 ) -> None:
-    """Write the score maps of one shard of a split: float16 (K,h,w) in [0,1] per image, one map per label of the image."""
+    """Write the score maps of one shard of a split: per image float16 (K,h,w) in [0,1], one map per label."""
     manifest = read_manifest(data)
     device = seed_everything(0, job.threads)
     model = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
@@ -47,11 +47,9 @@ def infer(
         return pyramid(read_rgb(sample.image), scales, model.backbone)
 
     with Writer(out) as store, torch.inference_mode():
-        for number, (sample, images) in enumerate(
-            zip(samples, ahead(load, samples, job.threads), strict=True), 1
-        ):
+        for number, (sample, images) in enumerate(zip(samples, ahead(load, samples, job.threads), strict=True), 1):
             keys = [label - 1 for label in sample.labels]
-            raw = [pair for pair in raw_maps(model, images, keys, mirrored=flip != "none")]
+            raw = raw_maps(model, images, keys, mirrored=flip != "none")
             merged_Khw = merge(raw, (sample.height, sample.width), grid="stride4", flip=flip, order=order)
             score_Khw = normalise_maps(merged_Khw).cpu().numpy().astype(np.float16)
             store.add(sample.id, score_Khw, classes=list(sample.labels), size=[sample.height, sample.width])
@@ -62,10 +60,7 @@ def infer(
 def pyramid(image_HW3: np.ndarray, scales: list[float], backbone: nn.Module) -> list[Tensor]:
     """The normalised image at every scale, float32 (3,h,w), resized by Pillow's bicubic as in the published code."""
     sizes = [scaled(image_HW3.shape[:2], scale) for scale in scales]
-    resized = [
-        image_HW3 if s == 1.0 else resize_image(image_HW3, size)
-        for s, size in zip(scales, sizes, strict=True)
-    ]
+    resized = [image_HW3 if s == 1.0 else resize_image(image_HW3, size) for s, size in zip(scales, sizes, strict=True)]
     return [torch.from_numpy(normalise(each, backbone.mean, backbone.std)) for each in resized]
 
 

@@ -120,7 +120,7 @@ def predict_config(settings: Settings, segment: str, name: str) -> dict[str, Any
 
 
 def evaluate_config(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
-    """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, and the contract of the number."""
+    """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, the contract."""
     return {
         "fixed": _fixed_background(settings, chain) if keeps_scores(settings, chain[-1]) else None,
         "holdout": settings.evaluate.holdout,
@@ -130,21 +130,13 @@ def evaluate_config(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
 
 
 def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
-    """What a number of this chain rests on, as far as settings know: weights, scales, flips, CRF, labels at inference."""
+    """What a number of this chain rests on, as far as settings know: weights, scales, flips, CRF."""
     stages = {stage_of(settings, name): name for name in chain}
     last = stage_of(settings, chain[-1])
     inference = variant(settings, stages["predict"] if last == "predict" else stages["cam"])
-    roles = [
-        settings.backbones[variant(settings, stages[s]).backbone]
-        for s in ("classify", "segment")
-        if s in stages
-    ]
+    roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
     refined = settings.refine[stages["refine"]] if "refine" in stages and last != "predict" else None
-    crf = (
-        inference.crf
-        if last == "predict"
-        else refined and refine_config(settings, stages["refine"])["options"]
-    )
+    crf = inference.crf if last == "predict" else refined and refine_config(settings, stages["refine"])["options"]
     found = {
         "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
@@ -168,9 +160,7 @@ def built_tables(settings: Settings) -> dict[str, Table]:
     for pattern in settings.build:
         if not any(fnmatchcase(name, pattern) for name in settings.tables):
             raise UserError(f"build: no table matches '{pattern}'; there are: {', '.join(settings.tables)}")
-    chosen = {
-        n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)
-    }
+    chosen = {n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)}
     for name, table in chosen.items():
         for row in table.rows:
             for chain in chains_of_row(row):
@@ -227,9 +217,12 @@ def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
 
 
 def _weights_name(weights: str) -> str:
-    return {"none": "random", "IMAGENET1K_V1": "ImageNet", "IMAGENET1K_V2": "ImageNet (V2)"}.get(
-        weights, weights
-    )
+    return {
+        "none": "random",
+        "IMAGENET1K_V1": "ImageNet",
+        "IMAGENET1K_V2": "ImageNet (V2)",
+        "ADEMXAPP_A1": "ImageNet",
+    }.get(weights, weights)
 
 
 def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:

@@ -15,9 +15,7 @@ app = typer.Typer(
     add_completion=False,
     help="Weakly supervised semantic segmentation, from image-level labels to the tables of the papers.",
 )
-Config = Annotated[
-    list[Path] | None, typer.Option("--configfile", "-c", help="Settings on top of config.yaml.")
-]
+Config = Annotated[list[Path] | None, typer.Option("--configfile", "-c", help="Settings on top of config.yaml.")]
 
 
 def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,14 +51,10 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
 @app.command()
 @_one_line_errors
 def init(
-    path: Annotated[
-        Path, typer.Argument(help="VOC layout, a CSV image,labels with a folder, or a folder per class.")
-    ],
+    path: Annotated[Path, typer.Argument(help="VOC layout, a CSV image,labels with a folder, or a folder per class.")],
     name: Annotated[str, typer.Option(help="Name of the data set: results/NAME, config/NAME.yaml.")],
     preset: Annotated[str, typer.Option(help="tiny, small (MobileNetV2) or paper.")] = "small",
-    weights: Annotated[
-        Path | None, typer.Option(help="Initial weights for the preset's network, from a file.")
-    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Initial weights for the preset's network, from a file.")] = None,
     force: Annotated[bool, typer.Option(help="Overwrite config/NAME.yaml.")] = False,
 ) -> None:
     """Recognise a folder of images, write config/NAME.yaml, and print the command that runs it."""
@@ -93,3 +87,7 @@ def check(configfile: Config = None) -> None:
     print(f"{settings.dataset}: {len(faults)} faults, {len(findings) - len(faults)} warnings")
     if faults:
         raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -162,7 +162,7 @@ class Cam(Model):
 
 
 class Refine(Model):
-    """A refinement of score maps; `background` is the threshold it starts from (or its fixed value if it keeps scores)."""
+    """A refinement of score maps; `background` is the threshold that it starts from."""
 
     method: str
     background: Background = "best"
@@ -260,9 +260,7 @@ class Settings(Model):
         for stage in STAGES:
             for name in getattr(self, stage):
                 if name in seen:
-                    raise ValueError(
-                        f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ"
-                    )
+                    raise ValueError(f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ")
                 seen[name] = stage
         for stage in ("classify", "segment"):
             for name, network in getattr(self, stage).items():
@@ -270,9 +268,7 @@ class Settings(Model):
                 _refer(network.recipe, self.recipes, f"{stage}.{name}.recipe")
         for split, holder in self.data.evaluate.items():
             if holder not in (self.data.train, split):
-                raise ValueError(
-                    f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'"
-                )
+                raise ValueError(f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds: a seed stands twice")
         return self
@@ -286,7 +282,7 @@ def _refer(name: str, known: dict[str, Any], where: str) -> None:
 
 
 def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `overlay` on top, key by key; an entry that names another network or source replaces the whole entry."""
+    """`base` with `overlay` on top, key by key; another network or source replaces the whole entry."""
     if any(key in overlay and overlay[key] != base.get(key) for key in ("network", "source")):
         return dict(overlay)
     merged = dict(base)
@@ -328,8 +324,5 @@ def resolve(overlay: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(merge(base, overlay))
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise UserError("; ".join(fault.removeprefix(": ") for fault in faults)) from None

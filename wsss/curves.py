@@ -49,9 +49,7 @@ def threshold_curve(
             if result.get("threshold") is not None and result.get("miou") is not None:
                 point, value = result["threshold"], 100 * result["miou"]
                 label = f"{rule}: {value:.1f} at {point:.3f}"
-                axes.plot(
-                    point, value, marker, color=colours["miou"], markersize=7, label=label, linestyle="none"
-                )
+                axes.plot(point, value, marker, color=colours["miou"], markersize=7, label=label, linestyle="none")
         axes.set(xlabel="background threshold", ylabel="%", xlim=(0, 1), ylim=(0, 100))
         _legend(figure, axes)
         _save(figure, out)
@@ -114,12 +112,7 @@ def _style(dark: bool) -> dict[Any, Any]:
     colours = [*(BRIGHT if dark else COLOURS).values(), "#cc79a7", "#8c8c8c"]
     cycle = {"axes.prop_cycle": cycler(color=colours)}
     names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
-    return (
-        STYLE
-        | dict.fromkeys(names, ink)
-        | dict.fromkeys(("figure.facecolor", "axes.facecolor"), paper)
-        | cycle
-    )
+    return STYLE | dict.fromkeys(names, ink) | dict.fromkeys(("figure.facecolor", "axes.facecolor"), paper) | cycle
 
 
 def _save(figure: Figure, out: str | Path) -> None:

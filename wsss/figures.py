@@ -84,18 +84,14 @@ def choose(images_csv: str | Path, count: int) -> dict[str, list[str]]:
     return {"fixed": fixed, "best": [key for _, key in best], "worst": [key for _, key in ranked[:count]]}
 
 
-def qualitative(
-    examples: Sequence[Example], palette: np.ndarray, out: str | Path, *, height: int = 180
-) -> None:
+def qualitative(examples: Sequence[Example], palette: np.ndarray, out: str | Path, *, height: int = 180) -> None:
     """Write a PNG, a row per example: image, ground truth, class maps, label maps with their IoU in %."""
     rows = []
     for example in examples:
         row = [Panel(example.image_HW3, example.id)]
         if example.truth_HW is not None:
             row.append(Panel(colour_mask(example.truth_HW, palette), "ground truth"))
-        row += [
-            Panel(overlay(example.image_HW3, score_HW), name) for name, score_HW in example.scores.items()
-        ]
+        row += [Panel(overlay(example.image_HW3, score_HW), name) for name, score_HW in example.scores.items()]
         for name, label_HW in example.labels.items():
             score = None if example.truth_HW is None else image_miou(label_HW, example.truth_HW)
             caption = name if score is None else f"{name}\nIoU {100 * score:.1f}"

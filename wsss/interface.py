@@ -23,9 +23,7 @@ def _tree(path: Path) -> ast.Module:
 def _module(folder: str, name: str) -> Path:
     path = PACKAGE / folder / f"{name}.py"
     if not path.is_file():
-        known = sorted(
-            file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("__")
-        )
+        known = sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("__"))
         raise UserError(f"there is no {folder[:-1]} '{name}'; known: {', '.join(known)}")
     return path
 
@@ -33,9 +31,7 @@ def _module(folder: str, name: str) -> Path:
 def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
     """Literal value of a module-level constant of wsss/<folder>/<module>.py."""
     for node in _tree(_module(folder, module)).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return ast.literal_eval(node.value)
     return default
 

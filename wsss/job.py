@@ -53,11 +53,7 @@ def run(snakemake: Any) -> Iterator[Job]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
-    record = (
-        work
-        | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started}
-        | _surroundings()
-    )
+    record = work | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started} | _surroundings()
     for path in outputs:
         write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
 

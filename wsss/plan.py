@@ -73,9 +73,7 @@ def describe(jobs: Sequence[PlannedJob], made: dict[str, dict[str, Any]]) -> str
     for cause, roots in causes.items():
         below = set().union(*(hanging[id(job)] for job in roots)) - {id(job) for job in roots}
         rules = ", ".join(dict.fromkeys(job.rule for job in roots))
-        lines.append(
-            f"  {cause}: {len(roots)} x {rules}" + (f", and {len(below)} jobs below" if below else "")
-        )
+        lines.append(f"  {cause}: {len(roots)} x {rules}" + (f", and {len(below)} jobs below" if below else ""))
     return "\n".join([*lines, "", f"{_kept(jobs, made).capitalize()}."])
 
 
@@ -151,10 +149,4 @@ def _kept(jobs: Sequence[PlannedJob], made: dict[str, dict[str, Any]]) -> str:
 
 def _duration(seconds: float) -> str:
     hours, rest = divmod(int(seconds), 3600)
-    return (
-        f"{hours} h {rest // 60} min"
-        if hours
-        else f"{rest // 60} min {rest % 60} s"
-        if rest >= 60
-        else f"{rest} s"
-    )
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s" if rest >= 60 else f"{rest} s"

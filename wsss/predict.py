@@ -57,9 +57,7 @@ def infer(
                 print(f"{number}/{len(samples)} images", flush=True)
 
 
-def probabilities(
-    model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str
-) -> Tensor:
+def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
     """Class probabilities (L,H,W), merged over scales (and mirror images) by mean or maximum of the softmax."""
     device = next(model.parameters()).device
     merged: Tensor | None = None

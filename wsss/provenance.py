@@ -133,11 +133,7 @@ def _defined(statement: ast.stmt) -> list[str]:
 
 
 def _is_docstring(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _without_docstrings(statement: ast.stmt) -> ast.stmt:

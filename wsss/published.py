@@ -73,9 +73,7 @@ class Published:
     def check(self, reference: dict[str, str], where: str) -> None:
         """Raise UserError, naming `where` and the nearest entry, unless `reference` leads to an entry."""
         if not {"method", "stage"} <= set(reference) <= {"method", "stage", "source"}:
-            raise UserError(
-                f"{where}: give the keys method and stage (and source at need), not {sorted(reference)}"
-            )
+            raise UserError(f"{where}: give the keys method and stage (and source at need), not {sorted(reference)}")
         if any(_fits(keys, reference) for keys, _, _ in self.entries):
             return
         known = sorted({_name(keys) for keys, _, _ in self.entries})

@@ -26,8 +26,8 @@ def draw(
 ) -> None:
     """Write fixed.png, best.png and worst.png (those that have images) to the folder `out`.
 
-    `images` is an evaluation's images file, by which best and worst are ranked; `scores` the stores of the class activation
-    maps; `labels` the label maps by caption: stores, or folders of PNGs.
+    `images` is an evaluation's images file, by which best and worst are ranked; `scores` the stores of the class
+    activation maps; `labels` the label maps by caption: stores, or folders of PNGs.
     """
     manifest, truth = read_manifest(data), read_ground_truth(data)
     maps = Store(scores)

@@ -49,9 +49,7 @@ def pictures(folder: str | Path) -> list[Picture]:
         "worst": "The images with the lowest mean IoU of the prediction.",
     }
     files = [(kind, Path(folder, f"{kind}.png")) for kind in captions]
-    return [
-        Picture(path, captions[kind], f"{path.parent.name}: {kind}") for kind, path in files if path.is_file()
-    ]
+    return [Picture(path, captions[kind], f"{path.parent.name}: {kind}") for kind, path in files if path.is_file()]
 
 
 def build(
@@ -128,9 +126,7 @@ def _scores(label: str, content: Mapping[str, Any]) -> dict[str, Any]:
         "label": label,
         "split": content["split"],
         "images": first.get("images", ""),
-        "truth": ", ".join(
-            f"{name} {count}" for name, count in sorted((first.get("ground_truth") or {}).items())
-        ),
+        "truth": ", ".join(f"{name} {count}" for name, count in sorted((first.get("ground_truth") or {}).items())),
         "rules": [_score(results.get(rule)) for rule in RULES],
         "labels": _score(results.get("labels")),
         "why_empty": content.get("why_empty"),

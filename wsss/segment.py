@@ -32,17 +32,13 @@ def train(
     samples = manifest.split(split)
     absent = [sample.id for sample in samples if not Path(labels, f"{sample.id}.png").is_file()]
     if absent:
-        raise UserError(
-            f"{labels}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png"
-        )
+        raise UserError(f"{labels}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png")
     device = seed_everything(seed, job.threads)
     initial = Path(initial_weights) if initial_weights else None
     model = assemble(num_classes=len(manifest.classes), initial_weights=initial, **network)
     prepare(model, recipe, device)
     augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
-    print(
-        f"{len(samples)} images, {len(manifest.classes)} classes and background, device {device}", flush=True
-    )
+    print(f"{len(samples)} images, {len(manifest.classes)} classes and background, device {device}", flush=True)
 
     def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         label_HW = read_mask(Path(labels, f"{samples[index].id}.png"))

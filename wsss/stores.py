@@ -34,8 +34,7 @@ FOOTER = struct.Struct("<QQI8s")
 LENGTH = struct.Struct("<I")
 KINDS = (np.bool_, np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.uint64, np.int64)
 DTYPES = {
-    np.dtype(kind).name: np.dtype(kind).newbyteorder("<")
-    for kind in (*KINDS, np.float16, np.float32, np.float64)
+    np.dtype(kind).name: np.dtype(kind).newbyteorder("<") for kind in (*KINDS, np.float16, np.float32, np.float64)
 }
 
 
@@ -86,9 +85,7 @@ class Writer:
         array = np.asarray(array)
         dtype = array.dtype.name
         if dtype not in DTYPES:
-            raise TypeError(
-                f"{self.path}: id '{id}': dtype {dtype} cannot be stored, only {', '.join(DTYPES)}"
-            )
+            raise TypeError(f"{self.path}: id '{id}': dtype {dtype} cannot be stored, only {', '.join(DTYPES)}")
         body = np.asarray(array, dtype=DTYPES[dtype], order="C").tobytes()
         codec = "zlib" if (self.compress if compress is None else compress) else "raw"
         body = zlib.compress(body, 1) if codec == "zlib" else body

@@ -105,9 +105,7 @@ def latex(table: Table) -> str:
 
 
 def _html_grid(grid: Grid) -> str:
-    spans = [
-        f'<th class="span" colspan="{width}">{markup.escape(label)}</th>' for label, width in grid.groups
-    ]
+    spans = [f'<th class="span" colspan="{width}">{markup.escape(label)}</th>' for label, width in grid.groups]
     groups = f"<tr>{''.join(spans)}</tr>" if any(label for label, _ in grid.groups) else ""
     heads = "".join(_html_cell("th", column, scope="col") for column in grid.columns)
     lines = [f"<tr>{_html_row(row)}</tr>" for row in grid.rows]
@@ -143,9 +141,7 @@ def _latex_grid(grid: Grid) -> list[str]:
     lines = [r"\begingroup\tiny\setlength{\tabcolsep}{2pt}%"] if small else []
     lines += [f"\\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}", r"\toprule"]
     if any(label for label, _ in grid.groups):
-        lines.append(
-            _latex_row(rf"\multicolumn{{{n}}}{{c}}{{{_escape_latex(text)}}}" for text, n in grid.groups)
-        )
+        lines.append(_latex_row(rf"\multicolumn{{{n}}}{{c}}{{{_escape_latex(text)}}}" for text, n in grid.groups))
         ends = list(accumulate(width for _, width in grid.groups))
         lines.append("".join(rf"\cmidrule(lr){{{start + 1}-{end}}}" for start, end in pairwise(ends)))
     heads = (Entry(grid.caption), *grid.columns[1:])

@@ -72,9 +72,7 @@ def _letter(index: int) -> str:
 def _flags(cell: Cell) -> list[str]:
     weights = cell.contract.get("weights", "")
     flags = [text for (key, rule), text in FLAGGED.items() if cell.contract.get(key) == rule]
-    return flags + (
-        ["initial weights have seen the pixel labels of COCO"] if "coco" in weights.lower() else []
-    )
+    return flags + (["initial weights have seen the pixel labels of COCO"] if "coco" in weights.lower() else [])
 
 
 def _subset(cell: Cell) -> list[str]:
@@ -92,9 +90,7 @@ def _unlike(cell: Cell, column: list[Cell]) -> list[str]:
         usual, own = texts.most_common(1)[0][0], _comparable(cell, key)
         if own != usual and (key, own) not in FLAGGED:
             others = " or ".join(text for text in texts if text != own)
-            notes.append(
-                f"{NAMES.get(key, key.replace('_', ' '))}: {own} (elsewhere in this column: {others})"
-            )
+            notes.append(f"{NAMES.get(key, key.replace('_', ' '))}: {own} (elsewhere in this column: {others})")
     return notes
 
 

@@ -48,9 +48,7 @@ class Runs:
     def rules(self, chain: Sequence[str], split: str) -> list[str]:
         """Threshold rules that all evaluations of a chain have; none for label maps."""
         contents, _ = self._contents(chain, split)
-        return [
-            rule for rule in RULES if contents and all(_scored(c["rules"].get(rule)) for _, c in contents)
-        ]
+        return [rule for rule in RULES if contents and all(_scored(c["rules"].get(rule)) for _, c in contents)]
 
     def measure(self, chain: Sequence[str], split: str, metric: str, rule: str) -> Measure:
         """Mean and sample standard deviation of a metric over the seeds; `rule` is moot for label maps."""
@@ -64,9 +62,9 @@ class Runs:
                 return self.unscored(split, why)
         found = [100 * value for result in results if (value := self._value(result, metric)) is not None]
         seeds = [seed for seed, _ in contents]
-        contract = merge(
-            _contract(content, result) for (_, content), result in zip(contents, results, strict=True)
-        ) | {"seeds": ",".join(map(str, seeds))}
+        contract = merge(_contract(content, result) for (_, content), result in zip(contents, results, strict=True)) | {
+            "seeds": ",".join(map(str, seeds))
+        }
         if not found:
             return Measure("run", "undefined: there is nothing to score", contract=contract)
         absent = " ".join(str(seed) for seed in self.seeds if seed not in seeds)
@@ -84,9 +82,7 @@ class Runs:
         reason = next((part.reason for part in parts if part.reason), "")
         contract = merge(part.contract for part in parts) | {"std": f"population, over {len(parts)} chains"}
         count = min(part.seeds for part in parts)
-        return Measure(
-            "run", reason, statistics.fmean(values), statistics.pstdev(values), count, False, contract
-        )
+        return Measure("run", reason, statistics.fmean(values), statistics.pstdev(values), count, False, contract)
 
     def unscored(self, split: str, reason: str, why_test: str = "") -> Measure:
         """A cell without a run: VOC's test split waits for its server, the rest is not run for `reason`."""
@@ -112,9 +108,7 @@ class Runs:
         if path not in self._read:
             self._read[path] = read_evaluation(path)
             if self._read[path]["classes"] != ["background", *self.classes]:
-                raise UserError(
-                    f"{path}: was made with other classes; delete it and run the evaluation again"
-                )
+                raise UserError(f"{path}: was made with other classes; delete it and run the evaluation again")
         return self._read[path]
 
     def _value(self, result: Content, metric: str) -> float | None:

@@ -87,9 +87,7 @@ def _check(name: str, rows: list[Row], published: Published) -> None:
         seen.add(row["row"])
         kinds = [kind for kind in KINDS if kind in row]
         if len(kinds) != 1:
-            raise UserError(
-                f"{where}: needs exactly one of {', '.join(KINDS)}, not {' and '.join(kinds) or 'none'}"
-            )
+            raise UserError(f"{where}: needs exactly one of {', '.join(KINDS)}, not {' and '.join(kinds) or 'none'}")
         for key, known in (("metric", METRICS), ("threshold", RULES)):
             values = row[key] if key == "metric" else [row[key]]
             for value in values:

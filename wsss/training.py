@@ -10,11 +10,9 @@ Legend: B images of a batch, C classes, H x W pixels.
 
 import math
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from wsss.checkpoint import State, resume, save, termination
 from wsss.data.loader import Batches, steps_per_epoch
 from wsss.errors import UserError
 from wsss.files import atomic_write
@@ -54,17 +53,8 @@ class Progress:
     total: int
 
 
-@dataclass
-class _State:
-    """What a checkpoint holds besides model and optimiser."""
-
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-
-
 def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int = 1) -> float:
-    """Learning rate of update `step` (from 0): base (1 - step/total)^power, held for `every` updates, and after the end."""
+    """Learning rate of update `step` (from 0): base (1 - step/total)^power, held for `every` updates."""
     position = min(step // every * every, total - 1)
     return float(base * (1 - position / total) ** power)
 
@@ -72,7 +62,7 @@ def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int =
 def optimiser(
     groups: list[dict[str, Any]], *, lr: float, momentum: float | str, weight_decay: float
 ) -> torch.optim.SGD:
-    """SGD over parameter groups; `momentum="weight_decay"` is the published PolyOptimizer (its momentum is its decay)."""
+    """SGD over parameter groups; `momentum="weight_decay"`: published PolyOptimizer, whose momentum is its decay."""
     value = weight_decay if momentum == "weight_decay" else float(momentum)
     rows = [
         {
@@ -119,7 +109,7 @@ def fit(
     sgd = optimiser(model.parameter_groups(), **keys)
     per_epoch = steps_per_epoch(length, recipe["batch"])
     total = recipe["steps"] or recipe["epochs"] * per_epoch
-    state = _resume(job, model, sgd)
+    state = resume(job, model, sgd)
     loading = {
         "batch": recipe["batch"],
         "steps": total,
@@ -129,7 +119,7 @@ def fit(
     }
     batches = Batches(sample, length, name=name, **loading)
     clock = _Clock(total, recipe["batch"], state.step)
-    with _termination() as terminated, batches:
+    with termination() as terminated, batches:
         for batch in batches:
             progress = Progress(state.step, state.step // per_epoch, total)
             _schedule(sgd, progress, recipe)
@@ -137,15 +127,13 @@ def fit(
             state.step += 1
             _record(state, parts, progress, sgd, clock, batches)
             if terminated() or clock.due():
-                _save(job, model, sgd, state)
+                save(job, model, sgd, state)
             if terminated():
                 raise SystemExit(143)
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
     with atomic_write(weights) as path:
-        save_file(
-            {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path
-        )
+        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
     job.checkpoint.unlink(missing_ok=True)
 
 
@@ -156,9 +144,7 @@ def _schedule(sgd: torch.optim.SGD, progress: Progress, recipe: dict[str, Any]) 
         )
 
 
-def _to_device(
-    batch: dict[str, Tensor], device: torch.device, memory: torch.memory_format
-) -> dict[str, Tensor]:
+def _to_device(batch: dict[str, Tensor], device: torch.device, memory: torch.memory_format) -> dict[str, Tensor]:
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     return moved | {"image": moved["image"].contiguous(memory_format=memory)}
 
@@ -191,7 +177,7 @@ def _update(
 
 
 def _record(
-    state: _State,
+    state: State,
     parts: dict[str, Tensor],
     progress: Progress,
     sgd: torch.optim.SGD,
@@ -244,57 +230,3 @@ class _Clock:
             return False
         self.saved = time.monotonic()
         return True
-
-
-def _save(job: Job, model: nn.Module, sgd: torch.optim.SGD, state: _State) -> None:
-    content = {
-        "fingerprint": job.fingerprint,
-        "model": model.state_dict(),
-        "optimiser": sgd.state_dict(),
-        "step": state.step,
-        "history": state.history,
-        "sums": state.sums,
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    with atomic_write(job.checkpoint) as path:
-        torch.save(content, path)
-    print(f"checkpoint at step {state.step}", flush=True)
-
-
-def _resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> _State:
-    """Load the checkpoint when it belongs to this very work; else say why not and start afresh."""
-    if not job.checkpoint.exists():
-        return _State()
-    try:
-        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail in any way; the remedy is the same
-        print(
-            f"checkpoint {job.checkpoint} cannot be read ({type(error).__name__}): starting afresh",
-            flush=True,
-        )
-        return _State()
-    if content.get("fingerprint") != job.fingerprint:
-        print(
-            f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh",
-            flush=True,
-        )
-        return _State()
-    model.load_state_dict(content["model"])
-    sgd.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random"])
-    if torch.cuda.is_available() and content["random_cuda"]:
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    print(f"continuing from step {content['step']}", flush=True)
-    return _State(content["step"], content["history"], content["sums"])
-
-
-@contextmanager
-def _termination() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM (preemption, time limit) into a flag that the loop looks at after each step."""
-    received: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -58,7 +58,8 @@ def _describe(path: Path, record: dict[str, Any]) -> Iterator[str]:
     yield f"settings  {json.dumps(record['config'], sort_keys=True)}"
     yield f"code      {len(record['source'])} definitions, digest {_digest(record['source'])}"
     yield f"git       {record['git'] or 'no repository'}{' with uncommitted changes' if record['dirty'] else ''}"
-    yield f"packages  {', '.join(f'{name} {version}' for name, version in record['packages'].items())}; Python {record['python']}"
+    packages = ", ".join(f"{name} {version}" for name, version in record["packages"].items())
+    yield f"packages  {packages}; Python {record['python']}"
     yield f"device    {record['device']}"
     yield f"cost      {record['wall_s']:.1f} s, {record['peak_memory_mb']} MB"
 

@@ -34,9 +34,7 @@ def adapters() -> dict[str, Adapter]:
             own = getattr(importlib.import_module(f"tests.conformance.{module.name}"), "ADAPTERS", {})
             twice = found.keys() & own.keys()
             if twice:
-                raise ValueError(
-                    f"tests.conformance.{module.name}: {sorted(twice)} have an adapter elsewhere"
-                )
+                raise ValueError(f"tests.conformance.{module.name}: {sorted(twice)} have an adapter elsewhere")
             found |= own
     return found
 

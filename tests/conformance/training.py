@@ -31,9 +31,7 @@ def toy_trajectory(path: Path) -> tuple[float, float]:
 
 def _trajectory(data: np.lib.npyio.NpzFile, name: str) -> float:
     """Largest deviation of eight updates of three parameters on the quadratic of the file."""
-    start, curvature, target = (
-        torch.from_numpy(data[f"{name}_{key}"]) for key in ("start", "curvature", "target")
-    )
+    start, curvature, target = (torch.from_numpy(data[f"{name}_{key}"]) for key in ("start", "curvature", "target"))
     parameters = [torch.nn.Parameter(value.clone()) for value in start]
     base, decay = data[f"{name}_base_lr"], data[f"{name}_weight_decay"]
     quirk = float(data[f"{name}_momentum"])

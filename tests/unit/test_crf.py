@@ -8,9 +8,7 @@ def picture(height: int = 24, width: int = 31) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of unlike colour with a little noise, and energies that lean to the left-right split."""
     rng = np.random.default_rng(0)
     left = np.arange(width) < width // 2
-    rgb_HW3 = np.where(left[None, :, None], [200, 60, 40], [30, 90, 180]) + rng.integers(
-        -4, 5, (height, width, 3)
-    )
+    rgb_HW3 = np.where(left[None, :, None], [200, 60, 40], [30, 90, 180]) + rng.integers(-4, 5, (height, width, 3))
     score_HW = np.clip(np.where(left, 0.7, 0.3) + rng.normal(0, 0.25, (height, width)), 0.01, 0.99)
     return rgb_HW3.astype(np.uint8), unary_from_scores(np.stack([score_HW, 1 - score_HW]))
 

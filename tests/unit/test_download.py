@@ -61,9 +61,7 @@ def test_file_that_is_there_is_not_downloaded_again(server: Server, target: Path
     assert target.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_file_with_wrong_checksum_is_replaced(
-    server: Server, target: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_file_with_wrong_checksum_is_replaced(server: Server, target: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT[::-1])
     fetch(entry_of(CONTENT, f"{server.url}/good"), target)
@@ -189,9 +187,7 @@ def test_stalled_server_counts_as_broken_off(server: Server, target: Path) -> No
     assert only(target)
 
 
-def test_full_disk_is_not_blamed_on_the_mirror(
-    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_is_not_blamed_on_the_mirror(server: Server, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_: object) -> int:
         raise OSError(28, os.strerror(28))
 
@@ -266,9 +262,7 @@ def test_import_refuses_another_file(tmp_path: Path, target: Path) -> None:
     mine = tmp_path / "mine.tar"
     mine.write_bytes(CONTENT[::-1])
     expected, found = (hashlib.md5(each).hexdigest() for each in (CONTENT, CONTENT[::-1]))
-    with pytest.raises(
-        UserError, match=rf"mine\.tar: wrong checksum: expected md5 {expected}, found {found}"
-    ):
+    with pytest.raises(UserError, match=rf"mine\.tar: wrong checksum: expected md5 {expected}, found {found}"):
         import_archive(mine, target, entry_of(CONTENT))
     with pytest.raises(UserError, match=r"does not exist"):
         import_archive(tmp_path / "none.tar", target, entry_of(CONTENT))
@@ -285,7 +279,7 @@ def test_sha256_alone_is_checked(tmp_path: Path) -> None:
 
 def test_addresses_of_the_project() -> None:
     entries = read_downloads()
-    assert list(entries) == ["voc_trainval", "voc_test", "sbd"]
+    assert list(entries) == ["voc_trainval", "voc_test", "sbd", "resnet38"]
     assert entries["voc_trainval"].md5 == "6cd6e144f989b92b3379bac3b3de84fd"
     assert entries["sbd"].md5 == "82b4d87ceb2ed10f6038a1cba92111cb"
     assert entries["voc_test"].mirrors == ()

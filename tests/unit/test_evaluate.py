@@ -36,9 +36,7 @@ def make(folder: Path, *, masks: Callable[[str], bool] = lambda id: id != "u0") 
         height, width = int(rng.integers(9, 40)), int(rng.integers(9, 40))
         labels = tuple(sorted(int(label) for label in rng.permutation([1, 2, 3])[: rng.integers(1, 3)]))
         samples[id] = Sample(id, folder / f"{id}.jpg", width, height, labels)
-        truth_HW = rng.choice(
-            [0, 255, *labels], (height, width), p=[0.6, 0.1, *[0.3 / len(labels)] * len(labels)]
-        )
+        truth_HW = rng.choice([0, 255, *labels], (height, width), p=[0.6, 0.1, *[0.3 / len(labels)] * len(labels)])
         TRUTH[id] = truth_HW.astype(np.uint8)
         size = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
         SCORES[id] = rng.random((len(labels), *size)).astype(np.float16)
@@ -212,9 +210,7 @@ def test_conventions_differ(folder):
     predictions = write_predictions(folder)
     for path in predictions.iterdir():
         write_mask(path, np.zeros_like(TRUTH[path.stem]))
-    results = [
-        run(folder, maps=predictions, convention=name)["rules"]["labels"] for name in ("present", "all")
-    ]
+    results = [run(folder, maps=predictions, convention=name)["rules"]["labels"] for name in ("present", "all")]
     assert results[0]["miou"] == results[1]["miou"] == results[0]["iou"][0] / 4
     assert results[0]["precision_per_class"][1:] == [None, None, None]
 
@@ -238,9 +234,7 @@ def test_only_images_with_masks_are_scored(tmp_path):
 
 
 def test_missing_records_are_listed(folder):
-    with pytest.raises(
-        UserError, match=r"0\.store: 6 of 12 images of split train are missing: t1, t3, t5, .*\.\.\."
-    ):
+    with pytest.raises(UserError, match=r"0\.store: 6 of 12 images of split train are missing: t1, t3, t5, .*\.\.\."):
         run(folder, maps=folder / "0.store")
     predictions = write_predictions(folder)
     (predictions / "t5.png").unlink()

@@ -106,9 +106,7 @@ def test_qualitative_panels_are_the_same_every_time(tmp_path):
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
 def test_curves_are_the_same_every_time(tmp_path, suffix, dark):
-    (tmp_path / "h.csv").write_text(
-        "step,epoch,lr,loss,part,images_per_s\n1,0,0.1,2.0,1.5,9\n2,0,0.1,0.05,0.01,9\n"
-    )
+    (tmp_path / "h.csv").write_text("step,epoch,lr,loss,part,images_per_s\n1,0,0.1,2.0,1.5,9\n2,0,0.1,0.05,0.01,9\n")
     for number in (1, 2):
         threshold_curve(CURVE, RULES, tmp_path / f"t{number}.{suffix}", dark=dark)
         loss_curve(tmp_path / "h.csv", tmp_path / f"l{number}.{suffix}", dark=dark)

@@ -36,9 +36,7 @@ def record(path, seconds):
 
 
 def test_settings_and_code_are_named_with_what_hangs_on_them():
-    made = record("results/x/data/manifest.csv", 100) | record(
-        "results/x/cam/a/b/seed-0/train/1-of-1.store", 61
-    )
+    made = record("results/x/data/manifest.csv", 100) | record("results/x/cam/a/b/seed-0/train/1-of-1.store", 61)
     text = describe(parse(TEXT), made)
     assert "3 jobs: classify 1, cam 1, refine 1" in text
     assert "setting recipe.lr: 1 -> 2: 1 x classify, and 2 jobs below" in text

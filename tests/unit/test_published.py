@@ -45,9 +45,7 @@ def test_unlike_numbers_for_one_reference_need_a_source(published):
 
 
 def test_unknown_reference_names_the_nearest(published):
-    with pytest.raises(
-        UserError, match=r"here: .* has no 'ResNet50 base / cam'; nearest: 'ResNet50 baseline / cam'"
-    ):
+    with pytest.raises(UserError, match=r"here: .* has no 'ResNet50 base / cam'; nearest: 'ResNet50 baseline / cam'"):
         published.check({"method": "ResNet50 base", "stage": "cam"}, "here")
     with pytest.raises(UserError, match="give the keys method and stage"):
         published.check({"method": "SEAM"}, "here")
@@ -85,9 +83,7 @@ def test_missing_folder_is_refused(tmp_path):
         read_published(tmp_path)
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the source of the published numbers is not beside this project"
-)
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the source of the published numbers is not beside this project")
 @pytest.mark.parametrize("name", ["results.csv", "per_class.csv", "precision_recall.csv", "figures.csv"])
 def test_numbers_are_those_of_the_source(name):
     source, ours = lines(SHARED / name), lines(ROOT / "published" / name)

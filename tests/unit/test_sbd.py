@@ -46,9 +46,7 @@ def test_every_level_of_the_unpacked_folder_is_understood(tmp_path: Path, given:
 
 
 def test_folder_without_sbd(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"holds no unpacked SBD \(benchmark_RELEASE/dataset/cls is missing\)"
-    ):
+    with pytest.raises(UserError, match=r"holds no unpacked SBD \(benchmark_RELEASE/dataset/cls is missing\)"):
         locate(tmp_path)
 
 

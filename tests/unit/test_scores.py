@@ -54,12 +54,8 @@ def test_enlarge_refuses_diverged_maps(bad):
 
 def test_rounding_to_half_is_that_of_numpy():
     bits = np.arange(0, 2**32, 1999, dtype=np.uint64).astype(np.uint32)
-    edges = np.array(
-        [0, 1, 0x33000000, 0x33000001, 0x38800000, 0x387FE000, 0x387FFFFF, 0x477FEFFF, 0x477FF000]
-    )
-    row = np.concatenate([bits, edges.astype(np.uint32), edges.astype(np.uint32) | 0x80000000]).view(
-        np.float32
-    )
+    edges = np.array([0, 1, 0x33000000, 0x33000001, 0x38800000, 0x387FE000, 0x387FFFFF, 0x477FEFFF, 0x477FF000])
+    row = np.concatenate([bits, edges.astype(np.uint32), edges.astype(np.uint32) | 0x80000000]).view(np.float32)
     half = np.empty(len(row), np.uint16)
     _round_to_half(row, half)
     with np.errstate(over="ignore"):

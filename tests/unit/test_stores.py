@@ -20,16 +20,12 @@ DTYPES = ["bool", "uint8", "int16", "uint16", "int64", "float16", "float32", "fl
 ARRAYS = st.sampled_from(DTYPES).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5))
 )
-META = st.dictionaries(
-    st.text("abc", min_size=1), st.lists(st.integers(-5, 300)) | st.text() | st.none(), max_size=3
-)
+META = st.dictionaries(st.text("abc", min_size=1), st.lists(st.integers(-5, 300)) | st.text() | st.none(), max_size=3)
 
 
 def small_store(path: Path) -> Path:
     with Writer(path) as store:
-        store.add(
-            "2007_000032", np.arange(12, dtype=np.float16).reshape(3, 2, 2), classes=[1, 5, 20], size=[8, 5]
-        )
+        store.add("2007_000032", np.arange(12, dtype=np.float16).reshape(3, 2, 2), classes=[1, 5, 20], size=[8, 5])
         store.add("a label map", np.eye(7, dtype=np.uint8), compress=True, size=[7, 7])
         store.add("no classes", np.zeros((0, 2, 2), np.float16), classes=[], size=[5, 5])
     return path

@@ -19,12 +19,8 @@ def images(seed: int, count: int = 3) -> list[Image]:
     for _ in range(count):
         number = rng.integers(0, 4)
         size = tuple(rng.integers(1, 12, 2))
-        score_KHW = np.clip(
-            rng.choice([rng.random(), 0, 1], (number, *size)) * rng.random((number, *size)) * 1.1, 0, 1
-        )
-        score_KHW = np.where(rng.random(score_KHW.shape) < 0.3, np.round(score_KHW, 1), score_KHW).astype(
-            np.float16
-        )
+        score_KHW = np.clip(rng.choice([rng.random(), 0, 1], (number, *size)) * rng.random((number, *size)) * 1.1, 0, 1)
+        score_KHW = np.where(rng.random(score_KHW.shape) < 0.3, np.round(score_KHW, 1), score_KHW).astype(np.float16)
         ids = rng.permutation(np.arange(1, CLASSES))[:number]
         found.append((score_KHW, ids, rng.choice([0, 1, 2, 3, 4, 5, 255], size).astype(np.uint8)))
     return found
@@ -48,9 +44,7 @@ def naive(data: list[Image], threshold: float) -> np.ndarray:
 
 
 def same(first: object, second: object) -> bool:
-    return all(
-        (getattr(first, name) == getattr(second, name)).all() for name in ("hit", "truth", "predicted")
-    )
+    return all((getattr(first, name) == getattr(second, name)).all() for name in ("hit", "truth", "predicted"))
 
 
 def test_by_hand():

@@ -18,14 +18,10 @@ def table(*cells, classes=(), metrics=("miou",), comparable=True, title="T"):
     found = {(cell.row, cell.split, cell.metric): cell for cell in cells}
     rows = tuple(dict.fromkeys(cell.row for cell in cells))
     splits = tuple(dict.fromkeys(cell.split for cell in cells))
-    return Table(
-        "vwe/t", title, metrics, splits, rows, classes, found, *annotate(found, comparable=comparable)
-    )
+    return Table("vwe/t", title, metrics, splits, rows, classes, found, *annotate(found, comparable=comparable))
 
 
-RUN = Cell(
-    "A", "train", "miou", "run", Number(48.3, None, "b-T1"), 49.04, 0.26, 3, 0.74, contract={"crf": "none"}
-)
+RUN = Cell("A", "train", "miou", "run", Number(48.3, None, "b-T1"), 49.04, 0.26, 3, 0.74, contract={"crf": "none"})
 EMPTY = Cell("B", "train", "miou", "not run", Number(51.1), reason="needs words")
 
 
@@ -92,9 +88,7 @@ def test_a_published_number_within_two_deviations_is_marked():
     assert "‡" not in markdown(table(over_chains))
 
 
-@pytest.mark.parametrize(
-    ("difference", "text"), [(0.04, "| 0.0"), (-0.04, "| 0.0"), (-1.26, "| −1.3"), (None, "| –")]
-)
+@pytest.mark.parametrize(("difference", "text"), [(0.04, "| 0.0"), (-0.04, "| 0.0"), (-1.26, "| −1.3"), (None, "| –")])
 def test_differences(difference, text):
     cell = Cell("A", "train", "miou", "run", Number(48.3), 48.5, difference=difference, seeds=1)
     assert text in markdown(table(cell))
@@ -103,8 +97,7 @@ def test_differences(difference, text):
 def test_rules_and_classes_have_their_own_grids():
     cells = [RUN, Cell("A", "train", "miou@best", "run", ours=50.0, seeds=1)]
     cells += [
-        Cell("A", "train", f"iou/{name}", "run", Number(11.1), 22.2, seeds=1)
-        for name in ("background", "diningtable")
+        Cell("A", "train", f"iou/{name}", "run", Number(11.1), 22.2, seeds=1) for name in ("background", "diningtable")
     ]
     text = markdown(table(*cells, classes=("background", "diningtable")))
     assert "| A | – | 50.0 | – | – |" in text
@@ -114,9 +107,7 @@ def test_rules_and_classes_have_their_own_grids():
 
 
 def test_html_escapes_everything_and_is_well_formed():
-    cell = Cell(
-        NASTY, NASTY, "miou", "not run", Number(1.0, None, NASTY, NASTY), reason=NASTY, contract={"k": NASTY}
-    )
+    cell = Cell(NASTY, NASTY, "miou", "not run", Number(1.0, None, NASTY, NASTY), reason=NASTY, contract={"k": NASTY})
     page = html(table(cell, title=NASTY, comparable=False))
     assert "script" not in well_formed(page)
     assert "<script" not in page
@@ -154,8 +145,7 @@ def test_latex_compiles(tmp_path):
     nasty = Cell(NASTY, "train", "miou", "not run", Number(1.0, 0.5, "", NASTY), reason=NASTY)
     star = Cell("*[x]", "train", "miou", "run", Number(1.0), 2.0, 1.0, 2, 1.0)
     per_class = [
-        Cell(NASTY, "train", f"iou/{name}", "run", Number(1.0), 2.0, seeds=1)
-        for name in ("background", NASTY)
+        Cell(NASTY, "train", f"iou/{name}", "run", Number(1.0), 2.0, seeds=1) for name in ("background", NASTY)
     ]
     made = table(nasty, star, *per_class, classes=("background", NASTY), title=NASTY, comparable=False)
     (tmp_path / "table.tex").write_text(latex(made), encoding="utf-8")
@@ -165,7 +155,5 @@ def test_latex_compiles(tmp_path):
     )
     (tmp_path / "main.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace"
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, errors="replace")
     assert done.returncode == 0, done.stdout[-2000:]

@@ -19,9 +19,7 @@ SCORES = {"fixed": 0.46, "best": 0.5, "holdout": 0.48, "oracle": 0.51}
 def table(rows, runs=None, **definition):
     definition = {"splits": ["train"], "rows": rows} | definition
     runs = runs or Runs({}, (0,), VOC_CLASSES)
-    return assemble(
-        name="vwe/t", definition=definition, runs=runs, published=read_published(ROOT / "published")
-    )
+    return assemble(name="vwe/t", definition=definition, runs=runs, published=read_published(ROOT / "published"))
 
 
 def scored(tmp_path, *values, split="train", chain=CAM, start=0, **contract):
@@ -58,9 +56,7 @@ def test_one_seed_has_no_deviation(tmp_path):
 
 @pytest.mark.parametrize("rule", SCORES)
 def test_main_cell_follows_the_threshold_rule_and_all_rules_are_listed(tmp_path, rule):
-    made = table(
-        [{"row": "A", "chain": CAM}], Runs(scored(tmp_path, SCORES), (0,), VOC_CLASSES), threshold=rule
-    )
+    made = table([{"row": "A", "chain": CAM}], Runs(scored(tmp_path, SCORES), (0,), VOC_CLASSES), threshold=rule)
     assert made.cells["A", "train", "miou"].ours == pytest.approx(100 * SCORES[rule])
     listed = {metric: cell.ours for (_, _, metric), cell in made.cells.items() if "@" in metric}
     assert listed == {f"miou@{name}": pytest.approx(100 * value) for name, value in SCORES.items()}
@@ -140,9 +136,7 @@ def test_test_split_needs_the_server_for_voc_only(tmp_path):
 
 def test_a_scored_test_split_is_a_run(tmp_path):
     runs = Runs(scored(tmp_path, 0.5, split="test"), (0,), VOC_CLASSES)
-    assert (
-        table([{"row": "C", "chain": CAM}], runs, splits=["test"]).cells["C", "test", "miou"].status == "run"
-    )
+    assert table([{"row": "C", "chain": CAM}], runs, splits=["test"]).cells["C", "test", "miou"].status == "run"
 
 
 def test_missing_evaluation_fails_only_where_allowed(tmp_path):
@@ -171,9 +165,7 @@ def test_data_without_masks_say_why(tmp_path):
 def test_rule_that_could_not_choose_says_why(tmp_path):
     files = scored(tmp_path, {"fixed": 0.4, "holdout": None})
     path = next(iter(files.values()))
-    path.write_text(
-        path.read_text().replace('"recall_per_class": [null', '"why_empty": "too few masks", "x": [null')
-    )
+    path.write_text(path.read_text().replace('"recall_per_class": [null', '"why_empty": "too few masks", "x": [null'))
     made = table([{"row": "A", "chain": CAM}], Runs(files, (0,), VOC_CLASSES), threshold="holdout")
     assert (made.cells["A", "train", "miou"].status, notes(made, "A")) == ("not run", ["too few masks"])
     assert ("A", "train", "miou@holdout") not in made.cells

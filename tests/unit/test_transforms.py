@@ -177,9 +177,7 @@ def test_area_boxes_keep_share_and_aspect(height, width, seed):
 
 
 def test_area_that_never_fits_takes_the_central_box():
-    rows, cols = Augmentation(crop=4, resize="area", values=(1.2, 1.3))._axes(
-        30, 90, np.random.default_rng(0)
-    )
+    rows, cols = Augmentation(crop=4, resize="area", values=(1.2, 1.3))._axes(30, 90, np.random.default_rng(0))
     assert (rows.origin, rows.part, cols.origin, cols.part) == (0, 30, 25, 40)
 
 
@@ -266,9 +264,7 @@ def test_options_that_do_not_fit_are_refused(options, text):
 
 def test_sizes_of_image_and_label_must_agree():
     with pytest.raises(ValueError, match=r"\[4, 5\] and \[5, 4\]"):
-        Augmentation(crop=8)(
-            np.zeros((5, 4, 3), np.uint8), np.random.default_rng(0), np.zeros((4, 5), np.uint8)
-        )
+        Augmentation(crop=8)(np.zeros((5, 4, 3), np.uint8), np.random.default_rng(0), np.zeros((4, 5), np.uint8))
 
 
 def test_the_input_stays_as_it_is():

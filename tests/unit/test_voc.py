@@ -131,9 +131,7 @@ def test_test_images_unpacked_over_the_same_devkit(tmp_path: Path) -> None:
 
 
 def test_counts_are_verified_by_default(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"train_aug has 6 images instead of 10582; train has 3 .* 1464; val has"
-    ):
+    with pytest.raises(UserError, match=r"train_aug has 6 images instead of 10582; train has 3 .* 1464; val has"):
         build(write_devkit(tmp_path), tmp_path / "data", sbd=write_sbd(tmp_path))
     assert not (tmp_path / "data").exists()
 
@@ -144,9 +142,7 @@ def test_right_number_of_wrong_ids_is_refused() -> None:
 
 
 def test_folder_without_devkit(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"holds no VOCdevkit/VOC2012 with ImageSets/Segmentation and JPEGImages"
-    ):
+    with pytest.raises(UserError, match=r"holds no VOCdevkit/VOC2012 with ImageSets/Segmentation and JPEGImages"):
         locate(tmp_path)
 
 
@@ -215,8 +211,7 @@ BOMB = (
     "<annotation><object><name>&b;</name></object></annotation>"
 )
 OUTSIDE = (
-    '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>'
-    "<annotation><object><name>&a;</name></object></annotation>"
+    '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]><annotation><object><name>&a;</name></object></annotation>'
 )
 
 

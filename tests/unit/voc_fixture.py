@@ -99,9 +99,7 @@ def pack(folder: Path, archive: Path) -> Path:
 def entry_of(content: bytes, *mirrors: str, keep: tuple[str, ...] = ()) -> Archive:
     """The download entry of a file with this content."""
     md5, sha256 = hashlib.md5(content).hexdigest(), hashlib.sha256(content).hexdigest()
-    return Archive(
-        file="a.tar", mirrors=mirrors, bytes=len(content), md5=md5, sha256=sha256, keep=keep, terms="none"
-    )
+    return Archive(file="a.tar", mirrors=mirrors, bytes=len(content), md5=md5, sha256=sha256, keep=keep, terms="none")
 
 
 class Server:

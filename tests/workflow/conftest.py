@@ -14,7 +14,18 @@ import yaml
 from wsss.plan import parse
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "config.yaml", "config", "rules", "workflow_scripts", "wsss", "published", "report", "envs", "profiles")
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "config",
+    "rules",
+    "workflow_scripts",
+    "wsss",
+    "published",
+    "report",
+    "envs",
+    "profiles",
+)
 CHAIN = ["gap_r50", "ms_irn", "crf_irn", "hard", "deeplabv2_r101", "plain_crf"]
 SETTINGS = {
     "dataset": "few",

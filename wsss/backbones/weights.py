@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wsss.backbones.mxnet_params import read_params, torch_name
+from wsss.data.download import obtain
 from wsss.errors import UserError
 
 TORCHVISION = ("resnet50", "resnet101", "vgg16", "mobilenet_v2")
@@ -200,9 +201,14 @@ def torchvision_url(network: str, name: str) -> tuple[str, str]:
 
 
 def download(*, network: str, weights: str, target: str | Path) -> None:
-    """Download torchvision's weights to `target`, which appears only when whole and of the right checksum."""
+    """Download weights to `target`, which appears only when whole and of the right checksum.
+
+    torchvision's by its names; those of ResNet38 from config/downloads.yaml.
+    """
+    if network == "resnet38":
+        return obtain(archive=network, given=None, target=target)
     url, digest = torchvision_url(network, weights)
-    fetch(url, digest, Path(target))
+    return fetch(url, digest, Path(target))
 
 
 def fetch(url: str, digest: str, target: Path) -> None:

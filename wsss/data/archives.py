@@ -56,9 +56,7 @@ def _unpack(archive: Path, folder: Path, keep: list[tuple[str, ...]]) -> int:
     for member in _members(archive):
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-            raise UserError(
-                f"{archive}: member '{member.name}' points outside its folder; do not use this file"
-            )
+            raise UserError(f"{archive}: member '{member.name}' points outside its folder; do not use this file")
         if keep and not any(path.parts[: len(prefix)] == prefix for prefix in keep):
             continue
         target = folder / path

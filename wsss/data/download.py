@@ -95,9 +95,7 @@ def fetch(entry: Archive, target: str | Path, *, progress: bool = True, timeout:
             return
     if not _size(part):
         part.unlink(missing_ok=True)
-    tried = (
-        "no mirror delivers it: " + ", ".join(reasons) if reasons else f"no public address ({entry.terms})"
-    )
+    tried = "no mirror delivers it: " + ", ".join(reasons) if reasons else f"no public address ({entry.terms})"
     raise UserError(
         f"{entry.file}: {tried}; place the file by hand at {target}, "
         "or set data.archives in the configuration to the folder that holds it"
@@ -236,9 +234,7 @@ def _append(stream: FileIO, block: bytes, part: Path) -> None:
 
 
 def _unwritable(part: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{part.parent}: cannot be written ({error.strerror}); make room or choose another folder"
-    )
+    return UserError(f"{part.parent}: cannot be written ({error.strerror}); make room or choose another folder")
 
 
 @contextmanager
@@ -246,9 +242,7 @@ def _meter(file: str, start: int, total: int | None, *, shown: bool) -> Iterator
     """A progress bar on a terminal, else a line every tenth of the file; yields what counts bytes."""
     if shown and sys.stderr.isatty():
         columns = bars.DownloadColumn(), bars.TransferSpeedColumn(), bars.TimeRemainingColumn()
-        with bars.Progress(
-            "{task.description}", bars.BarColumn(), *columns, console=Console(stderr=True)
-        ) as bar:
+        with bars.Progress("{task.description}", bars.BarColumn(), *columns, console=Console(stderr=True)) as bar:
             task = bar.add_task(file, total=total, completed=start)
             yield lambda count: bar.advance(task, count)
     else:

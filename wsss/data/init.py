@@ -18,6 +18,11 @@ from wsss.files import write_text
 _RESERVED = ("voc2012", "shapes")
 _IMAGES_PER_SHARD = 500
 _MOST_SHARDS = 16
+_FIXED_THRESHOLDS = (
+    "# Without masks no threshold can be chosen on ground truth; raise these numbers where labels spill over.",
+    "refine: {crf_irn: {background: 0.3}, crf_psa: {background: 0.3}}",
+    "pseudo: {hard: {background: 0.3}}",
+)
 _KINDS = {"voc": "VOC layout", "csv": "a CSV with images", "folders": "one folder of images per class"}
 
 
@@ -122,6 +127,7 @@ def _configuration(layout: Layout, found: Collection, name: str, preset: str, ta
         f"  shards: {_mapping(shards)}",
         'build: ["baseline/*"]  # tables to make; "*" is everything',
         "seeds: [0]  # several seeds give mean and standard deviation",
+        *([] if masked else _FIXED_THRESHOLDS),
     ]
     return "\n".join(lines) + "\n"
 

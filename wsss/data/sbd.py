@@ -58,15 +58,8 @@ def read_mat(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"{path}: is missing; unpack benchmark.tgz again") from None
     except Exception as error:  # loadmat raises nearly anything on damaged files
-        raise UserError(
-            f"{path}: broken ({type(error).__name__}: {error}); unpack benchmark.tgz again"
-        ) from None
-    if (
-        label_HW.dtype != np.uint8
-        or label_HW.ndim != 2
-        or label_HW.size == 0
-        or label_HW.max() > len(CLASSES)
-    ):
+        raise UserError(f"{path}: broken ({type(error).__name__}: {error}); unpack benchmark.tgz again") from None
+    if label_HW.dtype != np.uint8 or label_HW.ndim != 2 or label_HW.size == 0 or label_HW.max() > len(CLASSES):
         raise UserError(
             f"{path}: GTcls.Segmentation is no map of class ids 0..{len(CLASSES)} "
             f"({label_HW.dtype} {list(label_HW.shape)}); unpack benchmark.tgz again"

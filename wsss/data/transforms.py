@@ -177,9 +177,7 @@ class Augmentation:
             if value not in known:
                 raise UserError(f"augment.{key}: there is no '{value}'; known: {', '.join(known)}")
         _check_values(self.resize, self.values)
-        if self.jitter is not None and (
-            len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5
-        ):
+        if self.jitter is not None and (len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5):
             given = list(self.jitter)
             raise UserError(f"augment.jitter: give four strengths >= 0, the hue's at most 0.5, not {given}")
 
@@ -195,9 +193,7 @@ class Augmentation:
         values = tuple(resize.get("values", ()))
         return cls(**given, resize=resize["kind"], values=values, mean=tuple(mean), std=tuple(std))
 
-    def __call__(
-        self, image_HW3: U8, rng: np.random.Generator, label_HW: U8 | None = None
-    ) -> tuple[F32, I64 | None]:
+    def __call__(self, image_HW3: U8, rng: np.random.Generator, label_HW: U8 | None = None) -> tuple[F32, I64 | None]:
         """Image as contiguous float32 [3, crop, crop]; label, if given, as int64 [crop, crop].
 
         A label must have the image's size (ValueError); it changes nothing in what is drawn from `rng`.
@@ -258,9 +254,7 @@ def _check_values(kind: ResizeKind, values: tuple[float, ...]) -> None:
         raise UserError(f"augment.resize.values: '{kind}' takes {wanted}, not {list(values)}")
 
 
-def _area_box(
-    height: int, width: int, share: tuple[float, ...], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
+def _area_box(height: int, width: int, share: tuple[float, ...], rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Top, left, height, width by torchvision's rule: ten draws, then the largest central box of 3/4..4/3."""
     for _ in range(10):
         area = height * width * rng.uniform(share[0], share[1])

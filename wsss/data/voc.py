@@ -68,9 +68,7 @@ def locate(devkit: str | Path) -> Path:
     )
 
 
-def read_splits(
-    root: Path, *, sbd: str | Path | None = None, test: Path | None = None
-) -> dict[str, tuple[str, ...]]:
+def read_splits(root: Path, *, sbd: str | Path | None = None, test: Path | None = None) -> dict[str, tuple[str, ...]]:
     """Sorted ids of train_aug (with SBD only), train, val and test (with the test archive only)."""
     train, val = _read_list(root, "train"), _read_list(root, "val")
     splits = {"train": train, "val": val}
@@ -145,9 +143,7 @@ def read_labels(path: Path) -> tuple[int, ...]:
     return tuple(sorted(labels))
 
 
-def _ground_truth(
-    root: Path, splits: Mapping[str, Sequence[str]], sbd_masks: Path | None
-) -> dict[str, GroundTruth]:
+def _ground_truth(root: Path, splits: Mapping[str, Sequence[str]], sbd_masks: Path | None) -> dict[str, GroundTruth]:
     official = {*splits["train"], *splits["val"]}
     masks = {key: GroundTruth(root / "SegmentationClass" / f"{key}.png", "VOC") for key in official}
     if sbd_masks is not None:
@@ -162,8 +158,7 @@ def _check_sizes(samples: Mapping[str, Sample], masks: Mapping[str, GroundTruth]
         image = samples[key]
         if size != (image.width, image.height):
             raise UserError(
-                f"{truth.mask}: is {size[0]}x{size[1]}, "
-                f"its image {image.width}x{image.height}; unpack both again"
+                f"{truth.mask}: is {size[0]}x{size[1]}, its image {image.width}x{image.height}; unpack both again"
             )
 
 

@@ -1,8 +1,8 @@
 """Class activation maps: a backbone, global pooling, one linear classifier.
 
-Zhou et al. 2016, in the form of IRNet (Ahn et al. 2019): the classifier is a 1x1 convolution without bias, so that the map
-of class c at pixel p is the product of its weights with the features at p. `gap` pools by the mean, `gmp` by the maximum
-(Figure 6 of the visual words paper).
+Zhou et al. 2016, in the form of IRNet (Ahn et al. 2019): the classifier is a 1x1 convolution without bias, so the map
+of class c at pixel p is the product of its weights with the features at p. `gap` pools by the mean, `gmp` by the
+maximum (Figure 6 of the visual words paper).
 
 Legend: B batch, C classes, D channels, H x W image, h x w features.
 """
@@ -17,9 +17,7 @@ from torch import Tensor, nn
 class Cam(nn.Module):
     """Classifier whose weights give class activation maps."""
 
-    def __init__(
-        self, backbone: nn.Module, num_classes: int, pooling: str, dropout: float, head_lr: float
-    ) -> None:
+    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str, dropout: float, head_lr: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=False)
@@ -29,9 +27,7 @@ class Cam(nn.Module):
         """Multi-label soft margin loss of `image` (B,3,H,W) against `labels` (B,C), 0 or 1."""
         feature_BDhw = F.dropout2d(self.backbone(batch["image"])[-1], self.dropout, self.training)
         pooled_BD11 = (
-            F.adaptive_avg_pool2d(feature_BDhw, 1)
-            if self.pooling == "gap"
-            else feature_BDhw.amax((2, 3), True)
+            F.adaptive_avg_pool2d(feature_BDhw, 1) if self.pooling == "gap" else feature_BDhw.amax((2, 3), True)
         )
         logit_BC = self.classifier(pooled_BD11).flatten(1).float()
         return {"classification": F.multilabel_soft_margin_loss(logit_BC, batch["labels"])}

@@ -29,8 +29,8 @@ def refine(
 ) -> np.ndarray:
     """Label map uint8 (H,W) of class ids from stored score maps in [0,1] and the image.
 
-    `background` is the threshold of the label form and the constant background score of the score form; `alpha` replaces
-    the constant by (1 - max score)^alpha.
+    `background` is the threshold of the label form and the constant background score of the score form; `alpha`
+    replaces the constant by (1 - max score)^alpha.
     """
     classes = maps.meta["classes"]
     score_KHW = enlarge(maps.array, maps.meta["size"]).astype(np.float32)
@@ -38,11 +38,7 @@ def refine(
         position_HW = labels_at(score_KHW, tuple(range(1, len(classes) + 1)), background)
         unary_nP = unary_from_labels(position_HW, len(classes) + 1, gt_prob)
     else:
-        plane_HW = (
-            background_alpha(score_KHW, alpha)
-            if alpha
-            else np.full(score_KHW.shape[1:], background, np.float32)
-        )
+        plane_HW = background_alpha(score_KHW, alpha) if alpha else np.full(score_KHW.shape[1:], background, np.float32)
         unary_nP = unary_from_scores(np.concatenate([plane_HW[None], score_KHW]))
     position_HW = crf(rgb_HW3, unary_nP, PRESETS[preset]).argmax(0)
     return np.array([0, *classes], np.uint8)[position_HW]

@@ -1,7 +1,7 @@
 """DeepLab-LargeFOV (Chen et al. 2015): one 3x3 convolution with a large dilation sees a wide field.
 
-`head: vgg` is DeepLabv1's fc6 (3x3, dilation 12), fc7, fc8 with dropout (rulixiang/deeplab-pytorch). `head: resnet38` is the
-one on ResNet38: two 3x3 convolutions with dilation 12, xavier weights (KAIST-vilab/AEFT networks/resnet38d.py).
+`head: vgg` is DeepLabv1's fc6 (3x3, dilation 12), fc7, fc8 with dropout (rulixiang/deeplab-pytorch). `head: resnet38`
+is the one on ResNet38: two 3x3 convolutions, dilation 12, xavier weights (KAIST-vilab/AEFT networks/resnet38d.py).
 
 Legend: B batch, D channels, L = C + 1 labels, H x W image, h x w logits.
 """
@@ -15,7 +15,7 @@ from wsss.ops.segmentation_loss import cross_entropy
 
 
 class DeepLabLargeFov(nn.Module):
-    """Backbone and a head with a large field of view; the head's layers at the positions `new` learn ten times faster."""
+    """Backbone and a head with a large field of view; the head's layers `new` (positions) learn ten times faster."""
 
     def __init__(self, backbone: nn.Module, head: nn.Sequential, new: tuple[int, ...], balanced: bool) -> None:
         super().__init__()
@@ -28,9 +28,7 @@ class DeepLabLargeFov(nn.Module):
 
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
         """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W)."""
-        return {
-            "segmentation": cross_entropy(self.logits(batch["image"]), batch["label"], balanced=self.balanced)
-        }
+        return {"segmentation": cross_entropy(self.logits(batch["image"]), batch["label"], balanced=self.balanced)}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights x 1, biases x 2 without decay; new layers x 10 and x 20. BatchNorm is not trained."""

@@ -1,7 +1,7 @@
 """DeepLabv2 (Chen et al. 2016): atrous spatial pyramid pooling, and multi-scale inputs merged by their maximum.
 
-Numbers from kazuto1011/deeplab-pytorch (configs/voc12.yaml, libs/models): rates 6, 12, 18, 24 summed; inputs at 1, 0.5 and
-0.75; in training a loss on every scale and on the maximum.
+Numbers from kazuto1011/deeplab-pytorch (configs/voc12.yaml, libs/models): rates 6, 12, 18, 24 summed; inputs at 1,
+0.5 and 0.75; in training a loss on every scale and on the maximum.
 
 Legend: B batch, D channels, L = C + 1 labels, H x W image, h x w logits.
 """
@@ -51,13 +51,11 @@ class DeepLabV2(nn.Module):
         freeze_norms(backbone)
 
     def pyramid(self, image_BCHW: Tensor) -> list[Tensor]:
-        """Logits of the image, of its smaller versions at their own sizes, and, if there are any, the maximum of all."""
+        """Logits of the image, of its smaller versions at their own sizes, and then the maximum of all."""
         logits = [self.aspp(self.backbone(image_BCHW)[-1])]
         for scale in self.scales:
             # The nominal factor also places the samples when the size is not a multiple, as in the published code.
-            small = F.interpolate(
-                image_BCHW, scale_factor=scale, mode="bilinear", recompute_scale_factor=False
-            )
+            small = F.interpolate(image_BCHW, scale_factor=scale, mode="bilinear", recompute_scale_factor=False)
             logits.append(self.aspp(self.backbone(small)[-1]))
         if self.scales:
             size = logits[0].shape[2:]
@@ -70,10 +68,8 @@ class DeepLabV2(nn.Module):
         return self.pyramid(image_BCHW)[-1]
 
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
-        """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W), summed (or averaged) over the scales and their maximum."""
-        losses = [
-            cross_entropy(z, batch["label"], balanced=self.balanced) for z in self.pyramid(batch["image"])
-        ]
+        """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W), summed (or averaged) over scales and maximum."""
+        losses = [cross_entropy(z, batch["label"], balanced=self.balanced) for z in self.pyramid(batch["image"])]
         total = torch.stack(losses).sum()
         return {"segmentation": total / len(losses) if self.reduction == "mean" else total}
 

@@ -77,9 +77,7 @@ def crf(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParameters) -
     model = densecrf.DenseCRF2D(width, height, labels)
     model.setUnaryEnergy(np.ascontiguousarray(unary_nHW, np.float32).reshape(labels, -1))
     model.addPairwiseGaussian(sxy=parameters.s_g, compat=parameters.w_g)
-    model.addPairwiseBilateral(
-        sxy=parameters.s_xy, srgb=parameters.s_rgb, rgbim=rgb_HW3, compat=parameters.w_b
-    )
+    model.addPairwiseBilateral(sxy=parameters.s_xy, srgb=parameters.s_rgb, rgbim=rgb_HW3, compat=parameters.w_b)
     return np.array(model.inference(parameters.iterations), np.float32).reshape(-1, height, width)
 
 

@@ -111,9 +111,7 @@ def _enlarge(
 def _round_to_half(row: np.ndarray, half: np.ndarray) -> None:
     """Float32 -> float16 patterns, nearest with ties to even (numpy's own conversion is much slower)."""
     bits = row.view(np.int32)
-    small = (np.abs(row) + np.float32(0.5)).view(
-        np.int32
-    )  # below 2^-14 the sum rounds at a half's last digit
+    small = (np.abs(row) + np.float32(0.5)).view(np.int32)  # below 2^-14 the sum rounds at a half's last digit
     for x in range(len(row)):
         size = bits[x] & 0x7FFFFFFF
         value = (size - 0x38000000 + 0xFFF + ((size >> 13) & 1)) >> 13

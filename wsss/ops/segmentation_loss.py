@@ -22,8 +22,8 @@ def shrink_labels(label_BHW: Tensor, size: tuple[int, int]) -> Tensor:
 def cross_entropy(logit_BLhw: Tensor, label_BHW: Tensor, *, balanced: bool = False) -> Tensor:
     """Mean cross entropy over pixels that are not 255, labels resized to the logits; 0 when no pixel counts.
 
-    `balanced`: the mean over background pixels and the mean over foreground pixels count one half each; when the batch has
-    only one of the two, that one counts whole.
+    `balanced`: the mean over background pixels and the mean over foreground pixels count one half each; when the
+    batch has only one of the two, that one counts whole.
     """
     label_Bhw = shrink_labels(label_BHW, tuple(logit_BLhw.shape[2:]))
     loss_Bhw = F.cross_entropy(logit_BLhw.float(), label_Bhw, ignore_index=IGNORE, reduction="none")

@@ -48,9 +48,7 @@ class Sweep:
     what whole confusion matrices need, classes squared times bins. The order of additions does not matter.
     """
 
-    def __init__(
-        self, classes: int, thresholds: Sequence[float] | None = None, *, full: bool = False
-    ) -> None:
+    def __init__(self, classes: int, thresholds: Sequence[float] | None = None, *, full: bool = False) -> None:
         self.half = thresholds is None
         self.thresholds = HALF_THRESHOLDS if thresholds is None else np.asarray(thresholds, np.float32)
         if (np.diff(self.thresholds) <= 0).any():
@@ -87,13 +85,9 @@ class Sweep:
         truth_256[IGNORE] = 0
         if truth_256[self.classes :].any():
             value = self.classes + int(np.flatnonzero(truth_256[self.classes :])[0])
-            raise UserError(
-                f"truth holds the value {value}; class ids are 0..{self.classes - 1}, 255 is ignored"
-            )
+            raise UserError(f"truth holds the value {value}; class ids are 0..{self.classes - 1}, 255 is ignored")
         predicted_RB[0] += predicted_RB[1:].sum(0, dtype=np.uint32)
-        return ImageCounts(
-            ids_R, predicted_RB, hit_RB, truth_256[: self.classes].copy(), pairs_CRB if full else None
-        )
+        return ImageCounts(ids_R, predicted_RB, hit_RB, truth_256[: self.classes].copy(), pairs_CRB if full else None)
 
     def add(self, counts: ImageCounts) -> None:
         """Add the histograms of one image."""
@@ -143,17 +137,9 @@ class Sweep:
 
     def _check(self, score_KHW: np.ndarray, ids: Sequence[int], truth_HW: np.ndarray) -> None:
         if score_KHW.shape[1:] != truth_HW.shape:
-            raise UserError(
-                f"score maps have size {score_KHW.shape[1:]}, truth {truth_HW.shape}; they must agree"
-            )
-        if (
-            len(ids) != len(score_KHW)
-            or len(set(ids)) != len(ids)
-            or not all(0 < i < self.classes for i in ids)
-        ):
-            raise UserError(
-                f"{len(score_KHW)} maps have class ids {list(ids)}; ids must be 1..{self.classes - 1}"
-            )
+            raise UserError(f"score maps have size {score_KHW.shape[1:]}, truth {truth_HW.shape}; they must agree")
+        if len(ids) != len(score_KHW) or len(set(ids)) != len(ids) or not all(0 < i < self.classes for i in ids):
+            raise UserError(f"{len(score_KHW)} maps have class ids {list(ids)}; ids must be 1..{self.classes - 1}")
         if self.half and score_KHW.dtype != np.float16:
             raise ValueError(f"a sweep over all half thresholds needs float16 scores, not {score_KHW.dtype}")
 

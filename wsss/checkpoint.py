@@ -1,0 +1,76 @@
+"""The state of a training between two steps: written atomically, read back only for the very same work."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from wsss.files import atomic_write
+from wsss.job import Job
+
+
+@dataclass
+class State:
+    """What a checkpoint holds besides model and optimiser."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def save(job: Job, model: nn.Module, sgd: torch.optim.SGD, state: State) -> None:
+    """Write the job's checkpoint, atomically."""
+    content = {
+        "fingerprint": job.fingerprint,
+        "model": model.state_dict(),
+        "optimiser": sgd.state_dict(),
+        "step": state.step,
+        "history": state.history,
+        "sums": state.sums,
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    with atomic_write(job.checkpoint) as path:
+        torch.save(content, path)
+    print(f"checkpoint at step {state.step}", flush=True)
+
+
+def resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> State:
+    """Load the checkpoint when it belongs to this very work; else say why not and start afresh."""
+    if not job.checkpoint.exists():
+        return State()
+    try:
+        content = torch.load(job.checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way; the remedy is the same
+        print(
+            f"checkpoint {job.checkpoint} cannot be read ({type(error).__name__}): starting afresh",
+            flush=True,
+        )
+        return State()
+    if content.get("fingerprint") != job.fingerprint:
+        print(
+            f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh",
+            flush=True,
+        )
+        return State()
+    model.load_state_dict(content["model"])
+    sgd.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"])
+    if torch.cuda.is_available() and content["random_cuda"]:
+        torch.cuda.set_rng_state_all(content["random_cuda"])
+    print(f"continuing from step {content['step']}", flush=True)
+    return State(content["step"], content["history"], content["sums"])
+
+
+@contextmanager
+def termination() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM (preemption, time limit) into a flag that the loop looks at after each step."""
+    received: list[int] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
