@@ -11,7 +11,7 @@ export PYTHONHASHSEED := 0
 
 demo: environment
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
-	@$(BIN)/wsss done config/demo.yaml
+	@$(BIN)/wsss show --configfile config/demo.yaml
 
 test: environment
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile

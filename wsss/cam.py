@@ -70,4 +70,4 @@ def raw_maps(model: nn.Module, images: list[Tensor], keys: list[int], *, mirrore
     for image_3hw in images:
         image_3hw = image_3hw.to(device)
         batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if mirrored else image_3hw[None]
-        yield model.class_maps(batch)[:, keys].float()
+        yield model.class_maps(batch.contiguous(memory_format=torch.channels_last))[:, keys].float()

@@ -1,4 +1,4 @@
-"""The command line: `wsss init`, `check`, `plan`, `why`, `done`."""
+"""The command line: `wsss init`, `check`, `plan`, `why`, `show`."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from wsss.config import Settings, merge, read_yaml, resolve
 from wsss.errors import UserError
 
 app = typer.Typer(
@@ -30,6 +31,13 @@ def _one_line_errors(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _settings(files: list[Path] | None) -> Settings:
+    overlay: dict[str, object] = {}
+    for path in files or []:
+        overlay = merge(overlay, read_yaml(path))
+    return resolve(overlay)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @_one_line_errors
 def plan(context: typer.Context) -> None:
@@ -46,6 +54,22 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
     from wsss.why import why as explain
 
     print(explain(path))
+
+
+@app.command()
+@_one_line_errors
+def show(configfile: Config = None) -> None:
+    """Print the first table of a configuration's results, and where all tables and the report lie."""
+    from wsss.chains import built_tables
+
+    settings = _settings(configfile)
+    root = Path("results", settings.dataset)
+    tables = [root / "tables" / f"{name}.md" for name in built_tables(settings)]
+    if not tables[0].is_file():
+        raise UserError(f"{tables[0]}: is not there yet; run snakemake with this configuration")
+    print(tables[0].read_text(encoding="utf-8"))
+    print("Tables (also .csv, .html, .tex):", *tables, sep="\n  ")
+    print(f"Report:\n  {root / 'report.html'}")
 
 
 @app.command()
@@ -70,13 +94,9 @@ def init(
 def check(configfile: Config = None) -> None:
     """Validate settings and data; lists every fault at once, with file names."""
     from wsss import chains
-    from wsss.config import merge, read_yaml, resolve
     from wsss.data.check import check as faults_of
 
-    overlay: dict[str, object] = {}
-    for path in configfile or []:
-        overlay = merge(overlay, read_yaml(path))
-    settings = resolve(overlay)
+    settings = _settings(configfile)
     folder = Path("results", settings.dataset, "data")
     findings = chains.faults(settings) + faults_of(
         settings.data.model_dump(mode="json"), folder if folder.is_dir() else None

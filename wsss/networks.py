@@ -53,4 +53,4 @@ def load_trained(model: nn.Module, weights: Path) -> nn.Module:
         raise UserError(
             f"{weights}: does not hold this network's weights ({' '.join(str(error).split())[:300]})"
         ) from None
-    return model.eval()
+    return model.eval().to(memory_format=torch.channels_last)

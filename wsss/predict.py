@@ -63,7 +63,7 @@ def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int],
     merged: Tensor | None = None
     for image_3hw in images:
         batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if flip else image_3hw[None]
-        logit_BLhw = model.logits(batch.to(device)).float()
+        logit_BLhw = model.logits(batch.to(device, memory_format=torch.channels_last)).float()
         prob_BLHW = F.interpolate(logit_BLhw, size, mode="bilinear").softmax(1)
         for prob_LHW in [prob_BLHW[0], prob_BLHW[1].flip(-1)] if flip else [prob_BLHW[0]]:
             if merged is None:

@@ -1,7 +1,7 @@
 """A small network (0.2 M parameters) that learns from random weights on images of about 100 pixels.
 
-Pre-activated residual blocks with GroupNorm, which needs no pretrained statistics. The last norm starts at
-scale 4 and bias -4, so that only strong responses pass its ReLU: global average pooling then is not swamped
+Pre-activated residual blocks with GroupNorm, which needs no pretrained statistics. For classifiers the last norm
+starts at scale 4 and bias -4, so that only strong responses pass its ReLU: global average pooling then is not swamped
 by the ground, and the classifier leaves its plateau within a few hundred updates.
 
 Taps: the stem, three blocks (32, 64, 96 channels), and the final activation of the last.
@@ -41,15 +41,16 @@ class Tiny(Backbone):
 
     channels = (*WIDTHS, WIDTHS[-1])
 
-    def __init__(self, output_stride: int) -> None:
+    def __init__(self, output_stride: int, selective: bool) -> None:
         super().__init__()
         refuse_stride("tiny", output_stride, (4, 8, 16))
         self.strides = (2, *(min(stride, output_stride) for stride in (4, 8, 16, 16)))
         self.stem = nn.Conv2d(3, WIDTHS[0], 3, 2, 1, bias=False)
         self.block2, self.block3, self.block4 = (self._block(stage) for stage in (1, 2, 3))
         self.norm = nn.GroupNorm(GROUPS, WIDTHS[-1])
-        nn.init.constant_(self.norm.weight, FINAL_SCALE)
-        nn.init.constant_(self.norm.bias, -FINAL_SCALE)
+        if selective:
+            nn.init.constant_(self.norm.weight, FINAL_SCALE)
+            nn.init.constant_(self.norm.bias, -FINAL_SCALE)
 
     def _block(self, stage: int) -> _Block:
         stride = self.strides[stage] // self.strides[stage - 1]
@@ -66,6 +67,6 @@ class Tiny(Backbone):
         return F.relu_(out_BDhw) if stage == len(self.channels) - 1 else out_BDhw
 
 
-def build(*, output_stride: int = 8) -> Tiny:
-    """The demo's network at output stride 4, 8 or 16, with random weights."""
-    return Tiny(output_stride)
+def build(*, output_stride: int = 8, selective: bool = True) -> Tiny:
+    """The demo's network at output stride 4, 8 or 16, with random weights; `selective` suits global pooling."""
+    return Tiny(output_stride, selective)

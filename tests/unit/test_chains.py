@@ -1,0 +1,83 @@
+"""Chains: which stages may follow each other, what a job reads, what a number rests on."""
+
+import pytest
+
+from wsss import chains
+from wsss.config import resolve
+from wsss.errors import UserError
+
+DEEPLAB = ["gap_r50", "ms_irn", "crf_irn", "hard", "deeplabv2_r101", "plain_crf"]
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return resolve({})
+
+
+def test_every_table_of_the_papers_is_sound(settings):
+    assert chains.faults(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        (["gap_r50", "hard"], "'hard' (pseudo) cannot follow classify in gap_r50/hard"),
+        (["ms_irn"], "'ms_irn' (cam) cannot follow the images"),
+        (["gap_r51"], "there is no variant 'gap_r51'"),
+        ([*DEEPLAB, "crf_irn"], "'crf_irn' (refine) cannot follow predict"),
+    ],
+)
+def test_impossible_chains_name_the_row(settings, chain, message):
+    with pytest.raises(UserError) as caught:
+        chains.check_chain(settings, chain, "tables.x, row 'y'")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("tables.x, row 'y': ")
+
+
+def test_a_build_pattern_without_a_table_is_refused():
+    with pytest.raises(UserError, match="no table matches 'vew/"):
+        chains.built_tables(resolve({"build": ["vew/*"]}))
+
+
+def test_only_score_maps_need_a_threshold(settings):
+    assert chains.needs_evaluation(settings, DEEPLAB[:2], "crf_irn")
+    assert not chains.needs_evaluation(settings, DEEPLAB[:3], "hard")
+    fixed = resolve({"refine": {"crf_irn": {"background": 0.3}}})
+    assert not chains.needs_evaluation(fixed, DEEPLAB[:2], "crf_irn")
+
+
+def test_the_contract_of_maps_and_of_predictions(settings):
+    maps = chains.contract(settings, DEEPLAB[:2])
+    assert maps["labels_at_inference"] is True
+    assert maps["crf"] == "none"
+    assert maps["scales"] == "1 0.5 1.5 2"
+    assert "pseudo_threshold" not in maps
+    predictions = chains.contract(settings, DEEPLAB)
+    assert predictions["labels_at_inference"] is False
+    assert predictions["crf"] == "kazuto"
+    assert predictions["scales"] == "1"
+    assert predictions["pseudo_threshold"] == "best"
+    assert predictions["weights"] == "resnet50: ImageNet, resnet101: ImageNet"
+    assert chains.contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
+
+
+def test_slices_are_plain_and_hold_the_defaults(settings):
+    import json
+
+    config = chains.train_config(settings, "classify", "gap_r50")
+    assert json.loads(json.dumps(config)) == config
+    assert config["backbone_options"] == {"network": "resnet50", "dilate": False, "train_norm": True}
+    assert config["options"] == {"pooling": "gap", "dropout": 0.0, "head_lr": 10.0, "init": "default"}
+    assert config["recipe"]["momentum"] == "weight_decay"
+
+
+def test_the_fixed_threshold_is_the_papers(settings):
+    assert chains.evaluate_config(settings, ["gap_r50", "ms_irn"])["fixed"] == 0.15
+    assert chains.evaluate_config(settings, ["gap_r50", "ms_vwe"])["fixed"] == 0.14
+    assert chains.evaluate_config(settings, DEEPLAB)["fixed"] is None
+
+
+def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
+    settings = resolve({"seeds": [0, 3], "build": ["vwe/table1"]})
+    cells = chains.evaluations(settings, settings.tables["vwe/table1"])
+    assert cells == [(("gap_r50", "ms_irn"), seed, split) for split in ("train", "val") for seed in (0, 3)]
