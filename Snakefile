@@ -22,11 +22,11 @@ pathvars:
 
 
 wildcard_constraints:
+    **VARIANTS,
     seed=r"\d+",
     split=r"[a-z_]+",
     shard=r"\d+-of-\d+",
     chain=r"\w+(/\w+)*",
-    **VARIANTS,
 
 
 resource_scopes:

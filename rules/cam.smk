@@ -18,15 +18,15 @@ rule cam:
         "<logs>/cam/{chain}/{cam}/seed-{seed}/{split}/{shard}.log",
     benchmark:
         "<benchmarks>/cam/{chain}/{cam}/seed-{seed}/{split}/{shard}.tsv"
-    params:
-        config=settings("cam"),
-        source=network_source("cam"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=16000,
         runtime="4h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("cam"),
+        source=network_source("cam"),
     script:
         "../workflow_scripts/cam.py"

@@ -20,15 +20,15 @@ rule classify:
         "<logs>/classify/{classify}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/classify/{classify}/seed-{seed}.tsv"
-    params:
-        config=settings("classify"),
-        source=network_source("classify"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=16000,
         runtime="12h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("classify"),
+        source=network_source("classify"),
     script:
         "../workflow_scripts/classify.py"

@@ -45,13 +45,7 @@ def initial_weights(stage):
     """Input function: the file with a backbone's initial weights; none when it starts from random numbers."""
 
     def files(wildcards):
-        network = getattr(SETTINGS, stage)[wildcards[stage]]
-        role = SETTINGS.backbones[network.backbone]
-        if role.weights == "none":
-            return []
-        if "/" in role.weights or Path(role.weights).suffix in {".pth", ".pt", ".params", ".safetensors"}:
-            return role.weights
-        return f"resources/weights/{role.network}-{role.weights}.pth"
+        return chains.initial_weights(SETTINGS, getattr(SETTINGS, stage)[wildcards[stage]]) or []
 
     return files
 

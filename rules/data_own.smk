@@ -18,14 +18,14 @@ rule data:
         "<logs>/data/own.log",
     benchmark:
         "<benchmarks>/data/own.tsv"
-    params:
-        config=own_settings(),
-        source=source("workflow_scripts/data_own.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         mem_mb=4000,
         runtime="2h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=own_settings(),
+        source=source("workflow_scripts/data_own.py"),
     script:
         "../workflow_scripts/data_own.py"

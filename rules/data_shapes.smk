@@ -16,14 +16,14 @@ rule data:
         "<logs>/data/shapes.log",
     benchmark:
         "<benchmarks>/data/shapes.tsv"
-    params:
-        config=shapes_config(),
-        source=source("workflow_scripts/data_shapes.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="30m",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=shapes_config(),
+        source=source("workflow_scripts/data_shapes.py"),
     script:
         "../workflow_scripts/data_shapes.py"

@@ -14,15 +14,15 @@ rule data_fetch:
         "<logs>/data/fetch/{file}.log",
     benchmark:
         "<benchmarks>/data/fetch/{file}.tsv"
-    params:
-        config=archive_of,
-        source=source("workflow_scripts/data_fetch.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="12h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=archive_of,
+        source=source("workflow_scripts/data_fetch.py"),
     script:
         "../workflow_scripts/data_fetch.py"
 
@@ -37,17 +37,17 @@ rule data_unpack:
         "<logs>/data/unpack/{archive}.log",
     benchmark:
         "<benchmarks>/data/unpack/{archive}.tsv"
-    params:
-        config=unpacked_parts,
-        source=source("workflow_scripts/data_unpack.py"),
     wildcard_constraints:
         archive="voc_trainval|voc_test|sbd",
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime="2h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=unpacked_parts,
+        source=source("workflow_scripts/data_unpack.py"),
     script:
         "../workflow_scripts/data_unpack.py"
 
@@ -62,15 +62,15 @@ rule data_sbd_masks:
         "<logs>/data/sbd_masks.log",
     benchmark:
         "<benchmarks>/data/sbd_masks.tsv"
-    params:
-        config={},
-        source=source("workflow_scripts/data_sbd_masks.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="2h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config={},
+        source=source("workflow_scripts/data_sbd_masks.py"),
     script:
         "../workflow_scripts/data_sbd_masks.py"
 
@@ -86,14 +86,14 @@ rule data:
         "<logs>/data/voc.log",
     benchmark:
         "<benchmarks>/data/voc.tsv"
-    params:
-        config={"verify_counts": SETTINGS.data.verify_counts},
-        source=source("workflow_scripts/data_voc.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         mem_mb=4000,
         runtime="1h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config={"verify_counts": SETTINGS.data.verify_counts},
+        source=source("workflow_scripts/data_voc.py"),
     script:
         "../workflow_scripts/data_voc.py"

@@ -21,14 +21,14 @@ rule evaluate:
         "<logs>/evaluate/{chain}/seed-{seed}/{split}.log",
     benchmark:
         "<benchmarks>/evaluate/{chain}/seed-{seed}/{split}.tsv"
-    params:
-        config=settings("evaluate"),
-        source=source("workflow_scripts/evaluate.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime="1h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("evaluate"),
+        source=source("workflow_scripts/evaluate.py"),
     script:
         "../workflow_scripts/evaluate.py"

@@ -18,15 +18,15 @@ rule predict:
         "<logs>/predict/{chain}/{predict}/seed-{seed}/{split}/{shard}.log",
     benchmark:
         "<benchmarks>/predict/{chain}/{predict}/seed-{seed}/{split}/{shard}.tsv"
-    params:
-        config=settings("predict"),
-        source=network_source("predict"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=16000,
         runtime="8h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("predict"),
+        source=network_source("predict"),
     script:
         "../workflow_scripts/predict.py"

@@ -19,14 +19,14 @@ rule pseudo:
         "<logs>/pseudo/{chain}/{pseudo}/seed-{seed}/{split}.log",
     benchmark:
         "<benchmarks>/pseudo/{chain}/{pseudo}/seed-{seed}/{split}.tsv"
-    params:
-        config=settings("pseudo"),
-        source=source("workflow_scripts/pseudo.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime="1h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("pseudo"),
+        source=source("workflow_scripts/pseudo.py"),
     script:
         "../workflow_scripts/pseudo.py"

@@ -19,14 +19,14 @@ rule refine:
         "<logs>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.log",
     benchmark:
         "<benchmarks>/refine/{chain}/{refine}/seed-{seed}/{split}/{shard}.tsv"
-    params:
-        config=settings("refine"),
-        source=refine_source,
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime="4h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("refine"),
+        source=refine_source,
     script:
         "../workflow_scripts/refine.py"

@@ -20,15 +20,15 @@ rule figures:
         "<logs>/figures/{split}.log",
     benchmark:
         "<benchmarks>/figures/{split}.tsv"
-    params:
-        config={"count": SETTINGS.report.images},
-        source=source("workflow_scripts/figures.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="20m",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config={"count": SETTINGS.report.images},
+        source=source("workflow_scripts/figures.py"),
     script:
         "../workflow_scripts/figures.py"
 
@@ -52,14 +52,14 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
-    params:
-        config=report_settings(),
-        source=source("workflow_scripts/report.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime="20m",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=report_settings(),
+        source=source("workflow_scripts/report.py"),
     script:
         "../workflow_scripts/report.py"

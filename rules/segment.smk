@@ -20,15 +20,15 @@ rule segment:
         "<logs>/segment/{chain}/{segment}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/segment/{chain}/{segment}/seed-{seed}.tsv"
-    params:
-        config=settings("segment"),
-        source=network_source("segment"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 8
     resources:
         gpu=1,
         mem_mb=16000,
         runtime="24h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=settings("segment"),
+        source=network_source("segment"),
     script:
         "../workflow_scripts/segment.py"

@@ -28,14 +28,14 @@ rule tables:
         "<logs>/tables/{paper}/{table}.log",
     benchmark:
         "<benchmarks>/tables/{paper}/{table}.tsv"
-    params:
-        config=table_settings,
-        source=source("workflow_scripts/tables.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="10m",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=table_settings,
+        source=source("workflow_scripts/tables.py"),
     script:
         "../workflow_scripts/tables.py"

@@ -13,14 +13,14 @@ rule weights:
         "<logs>/weights/{network}-{weights}.log",
     benchmark:
         "<benchmarks>/weights/{network}-{weights}.tsv"
-    params:
-        config=weights_of,
-        source=source("workflow_scripts/weights.py"),
+    conda:
+        "../envs/wsss.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime="1h",
-    conda:
-        "../envs/wsss.yaml"
+    params:
+        config=weights_of,
+        source=source("workflow_scripts/weights.py"),
     script:
         "../workflow_scripts/weights.py"

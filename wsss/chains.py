@@ -8,6 +8,7 @@ Every function that ends in `_config` returns the plain dict slice that is a rul
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
+from pathlib import PurePath
 from typing import Any
 
 from wsss import interface
@@ -25,6 +26,7 @@ BEFORE = {
 SCORED = ("cam", "refine", "pseudo", "predict")
 """Stages whose results are label or score maps, so that an evaluation of them exists."""
 
+WEIGHT_FILES = {".pth", ".pt", ".params", ".safetensors"}
 NETWORK_FILES = {"resnet50": "resnet", "resnet101": "resnet"}
 
 
@@ -85,6 +87,16 @@ def backbone_file(settings: Settings, network: Network) -> str:
     """Name of the file in wsss/backbones that builds a network's backbone."""
     name = settings.backbones[network.backbone].network
     return NETWORK_FILES.get(name, name)
+
+
+def initial_weights(settings: Settings, network: Network) -> str | None:
+    """The file with a backbone's initial weights: the user's, the one that a rule downloads, or none."""
+    role = settings.backbones[network.backbone]
+    if role.weights == "none":
+        return None
+    if PurePath(role.weights).suffix in WEIGHT_FILES:
+        return role.weights
+    return f"resources/weights/{role.network}-{role.weights}.pth"
 
 
 def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ what no paper fixes. Nothing here imports torch: every cluster job parses the se
 """
 
 import difflib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -326,3 +327,12 @@ def resolve(overlay: dict[str, Any]) -> Settings:
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
         raise UserError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+
+
+def schema() -> str:
+    """JSON schema of the settings, for editors; `python -m wsss.config > config/schema.json` renews the file."""
+    return json.dumps(Settings.model_json_schema(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

@@ -130,11 +130,24 @@ def fit(
                 save(job, model, sgd, state)
             if terminated():
                 raise SystemExit(143)
+    if message := stuck(state.history):
+        print(f"warning: {message}", flush=True)
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
     with atomic_write(weights) as path:
         save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
     job.checkpoint.unlink(missing_ok=True)
+
+
+def stuck(history: list[dict[str, float]]) -> str | None:
+    """Why a finished training looks collapsed, or None: its loss is no lower at the end than it was at first."""
+    tail = [row["loss"] for row in history[-max(1, len(history) // 10) :]]
+    end, start = sum(tail) / len(tail), history[0]["loss"]
+    if len(history) < 10 or end < 0.95 * start:
+        return None
+    return (
+        f"the loss did not fall ({start:.3g} at first, {end:.3g} at the end): lower the learning rate, or train longer"
+    )
 
 
 def _schedule(sgd: torch.optim.SGD, progress: Progress, recipe: dict[str, Any]) -> None:

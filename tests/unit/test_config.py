@@ -3,7 +3,7 @@
 import pytest
 
 from wsss.chains import faults
-from wsss.config import merge, presets, resolve
+from wsss.config import ROOT, merge, presets, resolve, schema
 from wsss.errors import UserError
 
 OWN = {"dataset": "mine", "data": {"source": "own", "root": "photos"}}
@@ -64,3 +64,8 @@ def test_merge_is_deep_but_another_network_replaces_the_role():
     merged = merge(base, {"r50": {"network": "tiny"}, "recipe": {"lr": 3}})
     assert merged == {"r50": {"network": "tiny"}, "recipe": {"lr": 3, "batch": 2}}
     assert merge(base, {"r50": {"weights": "none"}})["r50"]["options"] == {"dilate": False}
+
+
+def test_the_schema_for_editors_is_in_step():
+    written = (ROOT / "config" / "schema.json").read_text()
+    assert written == schema(), "renew it: python -m wsss.config > config/schema.json"

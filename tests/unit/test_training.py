@@ -8,7 +8,7 @@ from torch import nn
 from tests.reliability.train_program import RECIPE, Net, sample
 from wsss.errors import UserError
 from wsss.job import Job
-from wsss.training import Progress, _update, fit, optimiser, poly
+from wsss.training import Progress, _update, fit, optimiser, poly, stuck
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,12 @@ def test_a_non_finite_loss_stops_with_the_step_and_the_remedy(tmp_path):
             history=tmp_path / "h.csv",
         )
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_a_loss_that_does_not_fall_is_said():
+    flat, falling = [{"loss": 1.0}] * 20, [{"loss": 1.0 - 0.03 * i} for i in range(20)]
+    assert "the loss did not fall (1 at first, 1 at the end)" in stuck(flat)
+    assert stuck(falling) is None
 
 
 def test_the_history_covers_every_step_once(tmp_path):
