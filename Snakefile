@@ -24,7 +24,7 @@ pathvars:
 wildcard_constraints:
     **VARIANTS,
     seed=r"\d+",
-    split=r"[a-z_]+",
+    split=r"[A-Za-z0-9_-]+",
     shard=r"\d+-of-\d+",
     chain=r"\w+(/\w+)*",
 

@@ -78,15 +78,9 @@ def threshold_evaluation(stage):
         chain = chain_of(wildcards)
         if not chains.needs_evaluation(SETTINGS, chain, wildcards[stage]):
             return []
-        return evaluation_path(chain, wildcards.seed, train_evaluation_split())
+        return evaluation_path(chain, wildcards.seed, chains.threshold_split(SETTINGS))
 
     return files
-
-
-def train_evaluation_split():
-    """The scored split whose maps are those of the training images."""
-    names = [name for name, holder in SETTINGS.data.evaluate.items() if holder == SETTINGS.data.train]
-    return names[0] if names else SETTINGS.data.train
 
 
 def evaluation_path(chain, seed, split):
@@ -96,9 +90,9 @@ def evaluation_path(chain, seed, split):
 def train_evaluation(wildcards):
     """The train split's evaluation, whose thresholds the other splits use; none where no threshold is open."""
     chain = chain_of(wildcards)
-    if wildcards.split == train_evaluation_split() or not chains.keeps_scores(SETTINGS, chain[-1]):
+    if wildcards.split == chains.threshold_split(SETTINGS) or not chains.keeps_scores(SETTINGS, chain[-1]):
         return []
-    return evaluation_path(chain, wildcards.seed, train_evaluation_split())
+    return evaluation_path(chain, wildcards.seed, chains.threshold_split(SETTINGS))
 
 
 def evaluations_of_table(wildcards):
@@ -126,7 +120,7 @@ def settings(stage):
             return chains.pseudo_config(SETTINGS, chain, wildcards.pseudo)
         if stage == "predict":
             return chains.predict_config(SETTINGS, chain[-1], wildcards.predict)
-        return chains.evaluate_config(SETTINGS, chain)
+        return chains.evaluate_config(SETTINGS, chain, wildcards.split)
 
     return config_slice
 
@@ -165,7 +159,7 @@ def refine_source(wildcards):
 
 def figure_split():
     """The split whose images the report shows: val where there is one."""
-    return "val" if "val" in SETTINGS.data.evaluate else next(iter(SETTINGS.data.evaluate))
+    return next((name for name in ("val", *SETTINGS.data.evaluate) if name in SETTINGS.data.evaluate), None)
 
 
 def maps_in_figures(wildcards):
@@ -197,7 +191,10 @@ def report_histories(wildcards):
 
 
 def report_figures(wildcards):
-    return f"<results>/figures/{figure_split()}" if SETTINGS.report.chain else []
+    """The montages, when some table runs the report's chain anyway."""
+    runs = {(chain, split) for chain, _, split in all_cells()}
+    shown = (tuple(SETTINGS.report.chain), figure_split()) in runs
+    return f"<results>/figures/{figure_split()}" if shown else []
 
 
 def trainings():
@@ -253,7 +250,7 @@ ARCHIVES = read_yaml(Path(workflow.basedir) / "config" / "downloads.yaml")
 
 def shapes_config():
     data = SETTINGS.data
-    return {"train": data.images["train"], "val": data.images["val"], "size": list(data.size), "seed": data.seed}
+    return {"train": data.images.train, "val": data.images.val, "size": list(data.size), "seed": data.seed}
 
 
 def own_settings():
@@ -268,5 +265,5 @@ def own_files(wildcards):
     if not root.is_dir():
         raise WorkflowError(f"data.root: {root} is not a folder; correct it in the configuration")
     lists = [path for pattern in ("*.csv", "*.txt", "ImageSets/Segmentation/*.txt") for path in root.glob(pattern)]
-    folders = [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(str(path) for path in lists + (folders or [root]))
+    folders = [path for path in root.rglob("*") if path.is_dir() and not path.name.startswith(".")]
+    return sorted(str(path) for path in [*lists, *folders, root])

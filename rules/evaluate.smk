@@ -23,7 +23,7 @@ rule evaluate:
         "<benchmarks>/evaluate/{chain}/seed-{seed}/{split}.tsv"
     conda:
         "../envs/wsss.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=4000,
         runtime="1h",

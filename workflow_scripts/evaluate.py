@@ -13,5 +13,6 @@ with job.run(snakemake):
         train_evaluation=snakemake.input.get("train"),
         out=snakemake.output.scores,
         out_images=snakemake.output.images,
+        threads=snakemake.threads,
         **snakemake.params.config,
     )

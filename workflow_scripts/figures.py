@@ -9,6 +9,7 @@ with job.run(snakemake):
     captions = {"refined": "refined", "predicted": "prediction"}
     draw(
         data=Path(snakemake.input.truth).parent,
+        split=snakemake.wildcards.split,
         images=snakemake.input.images,
         scores=list(snakemake.input.scores),
         labels={captions[key]: list(paths) for key, paths in snakemake.input.items() if key in captions},

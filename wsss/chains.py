@@ -26,6 +26,9 @@ BEFORE = {
 SCORED = ("cam", "refine", "pseudo", "predict")
 """Stages whose results are label or score maps, so that an evaluation of them exists."""
 
+NEEDED = {"classify": "class_maps", "segment": "logits", "refine": "refine"}
+"""What a method must define to serve a stage."""
+
 WEIGHT_FILES = {".pth", ".pt", ".params", ".safetensors"}
 NETWORK_FILES = {"resnet50": "resnet", "resnet101": "resnet"}
 
@@ -70,6 +73,11 @@ def network_config(settings: Settings, network: Network, where: str) -> dict[str
     """Everything that builds a network: the keyword arguments of networks.assemble, defaults filled in."""
     role = settings.backbones[network.backbone]
     file = backbone_file(settings, network)
+    if not interface.exists("backbones", file):
+        known = sorted({*NETWORK_FILES, *interface.names("backbones")} - {*NETWORK_FILES.values()})
+        raise UserError(
+            f"backbones.{network.backbone}.network: there is no '{role.network}'; known: {', '.join(known)}"
+        )
     given = role.options | ({"network": role.network} if file != role.network else {})
     return {
         "method": network.method,
@@ -89,6 +97,15 @@ def backbone_file(settings: Settings, network: Network) -> str:
     return NETWORK_FILES.get(name, name)
 
 
+def _check_method(stage: str, name: str, method: str) -> None:
+    try:
+        suits = interface.provides("methods", method, NEEDED[stage])
+    except UserError as error:
+        raise UserError(f"{stage}.{name}.method: {error}") from None
+    if not suits:
+        raise UserError(f"{stage}.{name}.method: '{method}' cannot serve {stage} (it defines no {NEEDED[stage]})")
+
+
 def initial_weights(settings: Settings, network: Network) -> str | None:
     """The file with a backbone's initial weights: the user's, the one that a rule downloads, or none."""
     role = settings.backbones[network.backbone]
@@ -102,6 +119,7 @@ def initial_weights(settings: Settings, network: Network) -> str | None:
 def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
     """Slice of a training rule: network and recipe."""
     network: Network = getattr(settings, stage)[name]
+    _check_method(stage, name, network.method)
     config = network_config(settings, network, f"{stage}.{name}")
     return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
 
@@ -115,6 +133,7 @@ def cam_config(settings: Settings, classify: str, name: str) -> dict[str, Any]:
 def refine_config(settings: Settings, name: str) -> dict[str, Any]:
     """Slice of a refinement: method, background threshold, options with defaults."""
     given = settings.refine[name]
+    _check_method("refine", name, given.method)
     options = interface.options("methods", given.method, given.options, f"refine.{name}.options")
     return given.model_dump(mode="json") | {"options": options}
 
@@ -131,14 +150,21 @@ def predict_config(settings: Settings, segment: str, name: str) -> dict[str, Any
     return settings.predict[name].model_dump(mode="json") | {"network": network}
 
 
-def evaluate_config(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
+def evaluate_config(settings: Settings, chain: Sequence[str], split: str) -> dict[str, Any]:
     """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, the contract."""
     return {
+        "chooses": split == threshold_split(settings),
         "fixed": _fixed_background(settings, chain) if keeps_scores(settings, chain[-1]) else None,
         "holdout": settings.evaluate.holdout,
         "convention": settings.evaluate.convention,
         "contract": contract(settings, chain),
     }
+
+
+def threshold_split(settings: Settings) -> str:
+    """The scored split on whose ground truth thresholds are chosen: one whose maps are those of the training images."""
+    names = [name for name, holder in settings.data.evaluate.items() if holder == settings.data.train]
+    return "train" if "train" in names else names[0] if names else settings.data.train
 
 
 def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
@@ -177,8 +203,20 @@ def built_tables(settings: Settings) -> dict[str, Table]:
         for row in table.rows:
             for chain in chains_of_row(row):
                 check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
-    check_chain(settings, settings.report.chain, "report.chain")
+                _refuse_unscored(settings, chain, f"tables.{name}, row '{row.row}'")
+    if settings.report.chain:
+        check_chain(settings, settings.report.chain, "report.chain")
+        if stage_of(settings, settings.report.chain[-1]) != "predict":
+            raise UserError("report.chain: must end in a variant of predict, or be empty")
     return chosen
+
+
+def _refuse_unscored(settings: Settings, chain: Sequence[str], where: str) -> None:
+    stage = stage_of(settings, chain[-1])
+    if stage not in SCORED:
+        raise UserError(
+            f"{where}: ends in {chain[-1]} ({stage}), which has no score; add a variant of {', '.join(SCORED)}"
+        )
 
 
 def faults(settings: Settings) -> list[str]:
@@ -193,7 +231,7 @@ def faults(settings: Settings) -> list[str]:
             check()
         except UserError as error:
             found.append(str(error))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def chains_of_row(row: Any) -> list[list[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from wsss.data.images import read_rgb
 from wsss.data.manifest import Sample, read_manifest
 from wsss.data.transforms import Augmentation
+from wsss.errors import UserError
 from wsss.job import Job
 from wsss.networks import assemble, prepare
 from wsss.training import fit, seed_everything
@@ -27,12 +28,14 @@ def train(
 ) -> None:
     """Train the network described by `network` (see networks.assemble) on a split's image-level labels."""
     manifest = read_manifest(data)
-    samples = [sample for sample in manifest.split(split) if sample.labels]
+    samples = manifest.split(split)
+    if not any(sample.labels for sample in samples):
+        raise UserError(f"{data}: no image of split '{split}' has a label; correct the labels")
     device = seed_everything(seed, job.threads)
     model = assemble(num_classes=len(manifest.classes), initial_weights=_path(initial_weights), **network)
     prepare(model, recipe, device)
     augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
-    print(f"{len(samples)} images with labels, {len(manifest.classes)} classes, device {device}", flush=True)
+    print(f"{len(samples)} images, {len(manifest.classes)} classes, device {device}", flush=True)
 
     def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image_3HW, _ = augment(read_rgb(samples[index].image), rng)

@@ -20,6 +20,8 @@ STAGES = ("classify", "cam", "refine", "pseudo", "segment", "predict")
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Metric = Literal["miou", "precision", "recall"]
+Threshold = Literal["fixed", "best", "holdout", "oracle"]
 Background = Literal["best", "holdout"] | Fraction
 
 
@@ -62,11 +64,18 @@ class VocData(_Data):
     """Compare the lists with the published counts and digests; off only for a cut-down copy."""
 
 
+class ShapesImages(Model):
+    """Numbers of generated images."""
+
+    train: Count = 600
+    val: Count = 150
+
+
 class ShapesData(_Data):
     """The built-in, generated data set: numbers of images, sides in pixels, seed."""
 
     source: Literal["shapes"]
-    images: dict[Literal["train", "val"], Count] = {"train": 600, "val": 150}
+    images: ShapesImages = ShapesImages()
     size: tuple[Count, Count] = (64, 112)
     seed: int = 0
 
@@ -98,7 +107,17 @@ class Resize(Model):
     """How a training image is resized: long side in pixels, factor, one factor of a list, or relative area."""
 
     kind: Literal["none", "long_side", "factor", "choice", "area"] = "none"
-    values: list[float] = []
+    values: list[Positive] = []
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Resize":
+        counts = {"none": (0, 0), "choice": (1, 99)}
+        least, most = counts.get(self.kind, (2, 2))
+        if not least <= len(self.values) <= most:
+            raise ValueError(
+                f"resize {self.kind} needs {'two values' if most == 2 else 'values' if most else 'no values'}"
+            )
+        return self
 
 
 class Augment(Model):
@@ -156,7 +175,7 @@ class Network(Model):
 class Cam(Model):
     """Multi-scale inference of class activation maps; `background` is the paper's fixed threshold."""
 
-    scales: list[Positive] = [1.0, 0.5, 1.5, 2.0]
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0, 0.5, 1.5, 2.0]
     flip: Literal["none", "sum", "max"] = "sum"
     order: Literal["relu_first", "resize_first"] = "relu_first"
     background: Fraction = 0.15
@@ -179,10 +198,12 @@ class Pseudo(Model):
 class Predict(Model):
     """Inference of a segmentation network: scales, flip, how scales merge, and the dense CRF's preset or none."""
 
-    scales: list[Positive] = [1.0]
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     flip: bool = False
     merge: Literal["mean", "max"] = "mean"
-    crf: str | None = None
+    crf: (
+        Literal["irn_labels", "psa", "aeft", "kazuto", "kazuto_asrun", "vwe_v2", "seam_seg", "mctformer_seg"] | None
+    ) = None
 
 
 class Evaluate(Model):
@@ -209,19 +230,34 @@ class Row(Model):
     pending: str | None = None
     mean_of: list[list[str]] | None = None
     splits: list[str] | None = None
-    metric: str | None = None
-    threshold: str | None = None
+    metric: Metric | list[Metric] | None = None
+    threshold: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Row":
+        kinds = [kind for kind in ("chain", "mean_of", "quoted", "pending") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"row '{self.row}' needs exactly one of chain, mean_of, quoted, pending")
+        return self
 
 
 class Table(Model):
     """A table: its rows, the scored splits, the metrics, and which threshold rule fills the main cell."""
 
     title: str
-    metric: str | list[str] = "miou"
-    threshold: Literal["fixed", "best", "holdout", "oracle"] = "fixed"
+    metric: Metric | list[Metric] = "miou"
+    threshold: Threshold = "fixed"
     splits: list[str] = ["train", "val"]
     rows: list[Row]
     per_class: bool = False
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Table":
+        names = [row.row for row in self.rows]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"row '{twice}' stands twice; give every row its own name")
+        return self
 
 
 class Settings(Model):
@@ -229,7 +265,7 @@ class Settings(Model):
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     preset: str | None = None
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
     data: Annotated[VocData | ShapesData | OwnData, Field(discriminator="source")]
     backbones: dict[str, Backbone]
     recipes: dict[str, Recipe]

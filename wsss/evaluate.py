@@ -28,7 +28,6 @@ from wsss.ops.sweep import ImageCounts, Sweep
 from wsss.sources import Folders, full_size, kind_of, open_source
 from wsss.stores import Store
 
-TRAIN = "train"
 RULES = {"scores": ("fixed", "best", "holdout", "oracle"), "labels": ("labels",)}
 CURVE = tuple(percent / 100 for percent in range(100))
 BATCH = 32  # images in flight; each holds histograms of about 0.4 MB
@@ -54,6 +53,7 @@ def evaluate(
     maps: str | Path | Sequence[str | Path],
     split: str,
     fixed: float | None,
+    chooses: bool,
     train_evaluation: str | Path | None,
     holdout: int,
     convention: Convention,
@@ -87,7 +87,7 @@ def evaluate(
         result["rules"] = {name: _empty(reason) for name in RULES[kind]}
         result["curve"] = _curve(Sweep(task.classes), (), convention) if kind == "scores" else None
     elif kind == "scores":
-        chosen = None if split == TRAIN else _chosen(train_evaluation)
+        chosen = None if chooses else _chosen(train_evaluation)
         result["rules"], result["curve"], images = _score_maps(task, fixed, chosen, holdout)
     else:
         result["rules"], images = _score_labels(task)
@@ -215,7 +215,7 @@ def _rule(
 ) -> Rule:
     """Scores at a threshold over the images that are not `apart` (whose counts are in `held`)."""
     if threshold is None:
-        return _empty(f"no threshold: choosing it needs enough ground truth masks in split {TRAIN}")
+        return _empty("no threshold: choosing it needs ground truth masks of more than `holdout` train images")
     counts = total.at(threshold)
     if held is not None and apart:
         counts -= held.at(threshold)

@@ -67,8 +67,8 @@ def image_miou(label_HW: np.ndarray, truth_HW: np.ndarray) -> float | None:
     return float(np.mean(found)) if found else None
 
 
-def choose(images_csv: str | Path, count: int) -> dict[str, list[str]]:
-    """Ids to show, from an evaluation's images file (columns id, miou): fixed (evenly spaced), best, worst.
+def choose(images_csv: str | Path, ids: Sequence[str], count: int) -> dict[str, list[str]]:
+    """Ids to show: fixed (evenly spaced over `ids`); best and worst by an evaluation's images file (columns id, miou).
 
     At most `count` each; ties go by id. UserError when the file lacks a column.
     """
@@ -77,7 +77,7 @@ def choose(images_csv: str | Path, count: int) -> dict[str, list[str]]:
         if not {"id", "miou"} <= set(reader.fieldnames or ()):
             raise UserError(f"{images_csv}: needs the columns id and miou; run the evaluation again")
         rows = list(reader)
-    ids = sorted(row["id"] for row in rows)
+    ids = sorted(ids)
     ranked = sorted((float(row["miou"]), row["id"]) for row in rows if row["miou"] not in ("", "nan"))
     fixed = [ids[index * len(ids) // count] for index in range(count)] if len(ids) > count else ids
     best = sorted(ranked, key=lambda pair: (-pair[0], pair[1]))[:count]

@@ -20,12 +20,27 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def _module(folder: str, name: str) -> Path:
+def names(folder: str) -> list[str]:
+    """Files of wsss/<folder> that have an entry point: the methods, or the backbones."""
+    return sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if _entry(file) is not None)
+
+
+def exists(folder: str, name: str) -> bool:
+    """Whether there is such a method or backbone."""
     path = PACKAGE / folder / f"{name}.py"
-    if not path.is_file():
-        known = sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if not file.stem.startswith("__"))
-        raise UserError(f"there is no {folder[:-1]} '{name}'; known: {', '.join(known)}")
-    return path
+    return path.is_file() and _entry(path) is not None
+
+
+def _module(folder: str, name: str) -> Path:
+    if not exists(folder, name):
+        raise UserError(f"there is no {folder[:-1]} '{name}'; known: {', '.join(names(folder))}")
+    return PACKAGE / folder / f"{name}.py"
+
+
+def provides(folder: str, module: str, function: str) -> bool:
+    """Whether wsss/<folder>/<module>.py defines a function or method of this name."""
+    tree = _tree(_module(folder, module))
+    return any(isinstance(node, ast.FunctionDef) and node.name == function for node in ast.walk(tree))
 
 
 def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
@@ -36,16 +51,16 @@ def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
     return default
 
 
-def _entry(folder: str, module: str) -> ast.FunctionDef:
-    for node in _tree(_module(folder, module)).body:
-        if isinstance(node, ast.FunctionDef) and node.name in ENTRY_POINTS:
-            return node
-    raise UserError(f"wsss/{folder}/{module}.py defines neither of: {', '.join(ENTRY_POINTS)}")
+def _entry(path: Path) -> ast.FunctionDef | None:
+    functions = (node for node in _tree(path).body if isinstance(node, ast.FunctionDef))
+    return next((node for node in functions if node.name in ENTRY_POINTS), None)
 
 
 @cache
 def _model(folder: str, module: str) -> type[BaseModel]:
-    arguments = _entry(folder, module).args
+    entry = _entry(_module(folder, module))
+    assert entry is not None
+    arguments = entry.args
     names = {"Literal": Literal, "Sequence": Sequence}
     fields: dict[str, Any] = {}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):

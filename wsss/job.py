@@ -3,6 +3,7 @@
 Nothing here changes a result.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,12 +17,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from wsss.errors import UserError
 from wsss.files import sha256, write_text
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pydensecrf2", "numba", "opencv-python-headless")
+
+
+OUTSIDE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Faults of the machine that a user can mend."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,19 @@ class Job:
 def run(snakemake: Any) -> Iterator[Job]:
     """Run a script's body: output goes to the rule's log; a UserError ends it in one line and exit status 1."""
     _redirect(Path(snakemake.log[0]))
-    _limit_threads(snakemake.threads)
     outputs = [Path(path) for path in snakemake.output]
+    try:
+        yield from _recorded(snakemake, outputs)
+    except UserError as error:
+        _stop(str(error))
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise
+        _stop(f"{error.filename or outputs[0]}: {error.strerror}; make room or correct the permissions, and run again")
+
+
+def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
+    """The script's body between the digests of its inputs and the record of its outputs."""
     digests = {path: digest_of(Path(path)) for path in snakemake.input}
     work = {
         "rule": snakemake.rule,
@@ -48,14 +64,17 @@ def run(snakemake: Any) -> Iterator[Job]:
     }
     fingerprint = hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
     started = time.time()
-    try:
-        yield Job(checkpoint_of(outputs[0]), fingerprint, snakemake.threads)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    checkpoint = checkpoint_of(outputs[0])
+    yield Job(checkpoint, fingerprint, snakemake.threads)
     record = work | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started} | _surroundings()
     for path in outputs:
         write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
+    checkpoint.unlink(missing_ok=True)
+
+
+def _stop(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def checkpoint_of(output: Path) -> Path:
@@ -65,7 +84,8 @@ def checkpoint_of(output: Path) -> Path:
 
 def record_of(output: Path) -> Path:
     """Where the provenance record of a result lies: provenance/<its path>.json."""
-    return Path("provenance", f"{output}.json")
+    inside = output.is_absolute() and output.is_relative_to(Path.cwd())
+    return Path("provenance", f"{output.relative_to(Path.cwd()) if inside else str(output).lstrip('/')}.json")
 
 
 def digest_of(path: Path) -> str:
@@ -86,11 +106,6 @@ def _redirect(log: Path) -> None:
     sys.stderr.flush()
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
-
-
-def _limit_threads(threads: int) -> None:
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ[name] = str(threads)
 
 
 def _surroundings() -> dict[str, Any]:

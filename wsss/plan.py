@@ -55,7 +55,9 @@ def records(folder: Path = Path("provenance")) -> dict[str, dict[str, Any]]:
     """Provenance records by result path."""
     found = {}
     for path in folder.rglob("*.json"):
-        found[str(path.relative_to(folder).with_suffix(""))] = json.loads(path.read_text(encoding="utf-8"))
+        result = path.relative_to(folder).with_suffix("")
+        if result.exists():
+            found[str(result)] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

@@ -20,7 +20,8 @@ from wsss.data.prefetch import ahead
 from wsss.files import atomic_folder
 from wsss.job import Job
 from wsss.networks import assemble, load_trained
-from wsss.ops.crf import PRESETS, crf, unary_from_scores
+from wsss.ops.crf import PRESETS, unary_from_scores
+from wsss.ops.crf import crf as dense_crf
 from wsss.training import seed_everything
 
 
@@ -76,5 +77,5 @@ def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int],
 def labels(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:
     """Most probable class ids, uint8 (H,W), after the dense CRF of `preset` when one is named."""
     if preset is not None:
-        prob_LHW = crf(image_HW3, unary_from_scores(prob_LHW), PRESETS[preset])
+        prob_LHW = dense_crf(image_HW3, unary_from_scores(prob_LHW), PRESETS[preset])
     return prob_LHW.argmax(0).astype(np.uint8)

@@ -27,9 +27,9 @@ def write(
     with atomic_folder(out) as folder:
         for sample in manifest.split(split):
             label_HW = label_map(source[sample.id], threshold)
-            empty += not ((label_HW > 0) & (label_HW < 255)).any()
+            empty += bool(sample.labels) and not ((label_HW > 0) & (label_HW < 255)).any()
             (folder / f"{sample.id}.png").write_bytes(encode_mask(label_HW))
-        _guard(empty, len(manifest.split(split)), Path(out))
+        _guard(empty, sum(bool(sample.labels) for sample in manifest.split(split)), Path(out))
 
 
 def label_map(record: Record, threshold: float | None) -> np.ndarray:
@@ -44,8 +44,8 @@ def label_map(record: Record, threshold: float | None) -> np.ndarray:
 
 
 def _guard(empty: int, count: int, out: Path) -> None:
-    print(f"{count} pseudo labels, {empty} of them all background", flush=True)
-    if empty == count:
+    print(f"{count} pseudo labels of images with classes, {empty} of them all background", flush=True)
+    if empty == count > 0:
         raise UserError(
             f"{out}: every pseudo label is all background; the maps before it are empty or the background threshold "
             "is too high (see the evaluation's curve)"

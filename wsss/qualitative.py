@@ -18,6 +18,7 @@ from wsss.stores import Store
 def draw(
     *,
     data: str | Path,
+    split: str,
     images: str | Path,
     scores: Sequence[str],
     labels: dict[str, Sequence[str]],
@@ -42,7 +43,7 @@ def draw(
         return Example(key, read_rgb(sample.image), _truth(truth, key), named, found)
 
     with atomic_folder(out) as folder:
-        for kind, ids in choose(images, count).items():
+        for kind, ids in choose(images, manifest.splits[split], count).items():
             if ids:
                 qualitative([example(key) for key in ids], voc_palette(), folder / f"{kind}.png")
 

@@ -17,7 +17,7 @@ def chosen(background: float | str, evaluation: str | None) -> float:
     rule = content["rules"].get(background)
     if rule is None or rule["threshold"] is None:
         raise UserError(
-            f"background: {background} needs ground truth masks, but there are none "
-            f"({content.get('why_empty')}); give a number such as 0.15 instead"
+            f"background: {background} cannot be chosen ({(rule or {}).get('why_empty') or content['why_empty']}); "
+            "give a number such as 0.15 instead"
         )
     return float(rule["threshold"])

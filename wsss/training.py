@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -80,6 +81,7 @@ def optimiser(
 def seed_everything(seed: int, threads: int) -> torch.device:
     """Seed torch, bound its threads, and choose the device."""
     torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
     torch.manual_seed(seed)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -126,7 +128,7 @@ def fit(
             parts = _update(model, sgd, _to_device(batch, device, memory), progress, recipe)
             state.step += 1
             _record(state, parts, progress, sgd, clock, batches)
-            if terminated() or clock.due():
+            if terminated() or clock.due() or state.step == total:
                 save(job, model, sgd, state)
             if terminated():
                 raise SystemExit(143)
@@ -135,8 +137,18 @@ def fit(
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
     with atomic_write(weights) as path:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}, path)
-    job.checkpoint.unlink(missing_ok=True)
+        save_file(_finite_state(model), path)
+
+
+def _finite_state(model: nn.Module) -> dict[str, Tensor]:
+    """The model's state on the CPU; UserError when the last update made a weight infinite or NaN."""
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{len(broken)} weights are not finite after training, first {broken[0]}: lower recipes.<name>.lr"
+        )
+    return state
 
 
 def stuck(history: list[dict[str, float]]) -> str | None:

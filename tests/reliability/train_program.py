@@ -67,6 +67,7 @@ def main(folder: Path, workers: int, lr: float) -> None:
         weights=folder / "weights.safetensors",
         history=folder / "history.csv",
     )
+    job.checkpoint.unlink()
 
 
 if __name__ == "__main__":

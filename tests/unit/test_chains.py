@@ -72,12 +72,41 @@ def test_slices_are_plain_and_hold_the_defaults(settings):
 
 
 def test_the_fixed_threshold_is_the_papers(settings):
-    assert chains.evaluate_config(settings, ["gap_r50", "ms_irn"])["fixed"] == 0.15
-    assert chains.evaluate_config(settings, ["gap_r50", "ms_vwe"])["fixed"] == 0.14
-    assert chains.evaluate_config(settings, DEEPLAB)["fixed"] is None
+    assert chains.evaluate_config(settings, ["gap_r50", "ms_irn"], "val")["fixed"] == 0.15
+    assert chains.evaluate_config(settings, ["gap_r50", "ms_vwe"], "val")["fixed"] == 0.14
+    assert chains.evaluate_config(settings, DEEPLAB, "val")["fixed"] is None
 
 
 def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
     settings = resolve({"seeds": [0, 3], "build": ["vwe/table1"]})
     cells = chains.evaluations(settings, settings.tables["vwe/table1"])
     assert cells == [(("gap_r50", "ms_irn"), seed, split) for split in ("train", "val") for seed in (0, 3)]
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"backbones": {"r50": {"network": "resnet18"}}}, "backbones.r50.network: there is no 'resnet18'; known:"),
+        ({"backbones": {"r50": {"network": "common"}}}, "backbones.r50.network: there is no 'common'"),
+        (
+            {"classify": {"gap_r50": {"method": "crf", "options": {}}}},
+            "cannot serve classify (it defines no class_maps)",
+        ),
+        ({"classify": {"gap_r50": {"method": "kam"}}}, "classify.gap_r50.method: there is no method 'kam'; known: cam"),
+        ({"segment": {"deeplabv2_r101": {"options": {"rats": [1]}}}}, "segment.deeplabv2_r101.options.rats"),
+        ({"tables": {"a/b": {"title": "t", "rows": [{"row": "r", "chain": ["gap_r50"]}]}}}, "which has no score"),
+        ({"report": {"chain": ["gap_r50", "ms_irn"]}}, "report.chain: must end in a variant of predict"),
+    ],
+)
+def test_faults_of_variants_are_found_before_anything_runs(overlay, message):
+    assert any(message in fault for fault in chains.faults(resolve(overlay)))
+
+
+def test_thresholds_are_chosen_on_the_split_that_networks_learn_from():
+    own = {"source": "own", "root": ".", "train": "train_aug"}
+    both = resolve({"dataset": "x", "data": own | {"evaluate": {"train_aug": "train_aug", "train": "train_aug"}}})
+    alone = resolve({"dataset": "x", "data": own | {"evaluate": {"val": "val", "train_aug": "train_aug"}}})
+    assert chains.threshold_split(both) == "train"
+    assert chains.threshold_split(alone) == "train_aug"
+    assert chains.evaluate_config(alone, ["gap_r50", "ms_irn"], "train_aug")["chooses"]
+    assert not chains.evaluate_config(alone, ["gap_r50", "ms_irn"], "val")["chooses"]

@@ -46,6 +46,12 @@ def test_every_preset_is_sound_with_all_tables(preset):
         ({"data": {"source": "imagenet"}}, "data"),
         ({"data": {"evaluate": {"val": "test"}}}, "'test' must be 'val' itself"),
         ({"refine": {"crf_irn": {"background": 2.0}}}, "refine.crf_irn.background"),
+        ({"predict": {"plain_crf": {"crf": "kazutoo"}}}, "predict.plain_crf.crf"),
+        ({"cam": {"ms_irn": {"scales": []}}}, "cam.ms_irn.scales"),
+        ({"recipes": {"irn_cam": {"augment": {"resize": {"values": [1.0]}}}}}, "resize long_side needs two values"),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"tables": {"a/b": {"title": "t", "threshold": "bestt", "rows": []}}}, "tables.a/b.threshold"),
+        ({"tables": {"a/b": {"title": "t", "rows": [{"row": "r"}]}}}, "row 'r' needs exactly one of chain"),
     ],
 )
 def test_faults_are_named_in_one_line(overlay, message):

@@ -61,6 +61,7 @@ def run(folder: Path, split: str = "train", **changes: Any) -> dict[str, Any]:
         "split": split,
         "fixed": 0.15,
         "train_evaluation": None,
+        "chooses": split == "train",
         "holdout": 3,
         "convention": "present",
         "contract": {"crf": "none"},

@@ -57,15 +57,15 @@ def test_image_miou_by_hand():
 def test_choice_of_images(tmp_path):
     rows = [("d", 0.5), ("a", 0.9), ("c", 0.5), ("b", 0.1), ("e", ""), ("f", 0.7)]
     (tmp_path / "i.csv").write_text("id,miou\n" + "".join(f"{key},{value}\n" for key, value in rows))
-    chosen = choose(tmp_path / "i.csv", 3)
+    chosen = choose(tmp_path / "i.csv", "abcdef", 3)
     assert chosen == {"fixed": ["a", "c", "e"], "best": ["a", "f", "c"], "worst": ["b", "c", "d"]}
-    assert choose(tmp_path / "i.csv", 99)["fixed"] == list("abcdef")
+    assert choose(tmp_path / "i.csv", "abcdef", 99)["fixed"] == list("abcdef")
 
 
 def test_choice_needs_the_columns(tmp_path):
     (tmp_path / "i.csv").write_text("name\nx\n")
     with pytest.raises(UserError, match="needs the columns id and miou"):
-        choose(tmp_path / "i.csv", 3)
+        choose(tmp_path / "i.csv", "abcdef", 3)
 
 
 def test_montage_places_every_panel(tmp_path):

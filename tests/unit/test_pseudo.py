@@ -73,5 +73,5 @@ def test_a_threshold_is_a_number_or_comes_from_an_evaluation(tmp_path):
     )
     assert chosen(0.15, None) == 0.15
     assert chosen("best", str(path)) == 0.25
-    with pytest.raises(UserError, match="background: holdout needs ground truth masks"):
+    with pytest.raises(UserError, match="background: holdout cannot be chosen"):
         chosen("holdout", str(path))

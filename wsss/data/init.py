@@ -108,6 +108,8 @@ def _configuration(layout: Layout, found: Collection, name: str, preset: str, ta
         evaluated.append("test")
     inside = set(found.splits.get("train", ())) <= set(found.splits.get(train, ()))
     holder = {split: train if split == "train" and inside else split for split in evaluated}
+    if train not in holder.values():
+        holder = {train: train} | holder
     shards = {split: _shards(len(found.splits[split])) for split in dict.fromkeys((train, *holder.values()))}
     lines = [
         f"# {name}: {len(found.entries)} images, {len(found.classes)} classes ({_KINDS[layout.kind]}).",
@@ -127,7 +129,7 @@ def _configuration(layout: Layout, found: Collection, name: str, preset: str, ta
         f"  shards: {_mapping(shards)}",
         'build: ["baseline/*"]  # tables to make; "*" is everything',
         "seeds: [0]  # several seeds give mean and standard deviation",
-        *([] if masked else _FIXED_THRESHOLDS),
+        *([] if masked & set(found.splits[train]) else _FIXED_THRESHOLDS),
     ]
     return "\n".join(lines) + "\n"
 

@@ -117,11 +117,13 @@ def inspect_splits(
     for name in (name for name in _HELD_OUT if name in splits and name not in learned):
         clashes = (key for key in splits[name] if key in owner)
         found.faults += [f"{key}: stands in {owner[key]} and {name}; remove it from one" for key in clashes]
-    found.faults += [
-        f"{key}: has no labels but stands in {owner[key]}; give it labels or remove it from that split"
-        for key in owner
-        if not items[key].labels and not items[key].misnamed
-    ]
+    bare = [key for key in splits.get(train, ()) if not items[key].labels and not items[key].misnamed]
+    if bare and len(bare) == len(splits[train]):
+        found.faults.append(f"split '{train}': no image has a label; add labels")
+    elif bare:
+        found.warnings.append(
+            f"split '{train}': {len(bare)} images have no labels and teach as negatives, first {bare[0]}"
+        )
     for name, keys in splits.items():
         _warn_split(name, [items[key] for key in keys], found)
     seen = Counter(label for key in splits.get(train, ()) for label in items[key].labels)
