@@ -7,7 +7,7 @@ CORES ?= 2
 DEMO_THREADS := --set-threads classify=1 segment=1 cam=1 predict=1
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test environment lint format bench clean
+.PHONY: demo test environment lint format clean
 
 demo: environment
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules

@@ -84,7 +84,7 @@ def threshold_evaluation(stage):
 
 
 def evaluation_path(chain, seed, split):
-    return f"<results>/evaluate/{'/'.join(chain)}/seed-{seed}/{split}.json"
+    return f"<results>/{chains.evaluation_path(chain, seed, split)}"
 
 
 def train_evaluation(wildcards):
@@ -194,7 +194,7 @@ def report_figures(wildcards):
     """The montages, when some table runs the report's chain anyway."""
     runs = {(chain, split) for chain, _, split in all_cells()}
     shown = (tuple(SETTINGS.report.chain), figure_split()) in runs
-    return f"<results>/figures/{figure_split()}" if shown else []
+    return [f"<results>/figures/{figure_split()}"] if shown else []
 
 
 def trainings():

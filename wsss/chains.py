@@ -258,6 +258,11 @@ def _label_background(settings: Settings, chain: Sequence[str]) -> str:
     return str(variant(settings, chain[position + 1]).background)
 
 
+def evaluation_path(chain: Sequence[str], seed: int | str, split: str) -> str:
+    """Path of an evaluation below results/<dataset>/."""
+    return f"evaluate/{'/'.join(chain)}/seed-{seed}/{split}.json"
+
+
 def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
     for name in reversed(chain):
         background = getattr(variant(settings, name), "background", None)

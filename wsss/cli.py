@@ -1,4 +1,4 @@
-"""The command line: `wsss init`, `check`, `plan`, `why`, `show`."""
+"""The command line: `wsss init`, `check`, `plan`, `why`, `show`, `tables`."""
 
 import sys
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wsss.config import Settings, merge, read_yaml, resolve
+from wsss.config import ROOT, Settings, merge, read_yaml, resolve
 from wsss.errors import UserError
 
 app = typer.Typer(
@@ -70,6 +70,32 @@ def show(configfile: Config = None) -> None:
     print(tables[0].read_text(encoding="utf-8"))
     print("Tables (also .csv, .html, .tex):", *tables, sep="\n  ")
     print(f"Report:\n  {root / 'report.html'}")
+
+
+@app.command()
+@_one_line_errors
+def tables(configfile: Config = None) -> None:
+    """Make the tables from what exists, after a run that failed in parts; what is missing gets the status `failed`."""
+    from wsss import chains
+    from wsss.data.manifest import read_manifest
+    from wsss.tables import build
+
+    settings = _settings(configfile)
+    root = Path("results", settings.dataset)
+    for name, table in chains.built_tables(settings).items():
+        cells = chains.evaluations(settings, table)
+        build(
+            name=name,
+            definition=table.model_dump(mode="json", exclude_none=True),
+            classes=read_manifest(root / "data").classes,
+            evaluations={cell: root / chains.evaluation_path(*cell) for cell in cells},
+            seeds=settings.seeds,
+            published=ROOT / "published",
+            out_prefix=root / "tables" / name,
+            voc=settings.data.source == "voc",
+            allow_missing=True,
+        )
+        print(root / "tables" / f"{name}.md")
 
 
 @app.command()

@@ -24,36 +24,23 @@ def why(path: Path) -> str:
 def _lines(path: Path, depth: int, seen: set[str]) -> Iterator[str]:
     margin = "    " * depth
     record = record_of(path)
-    if str(path) in seen:
-        yield f"{margin}{path} (see above)"
-        return
-    seen.add(str(path))
     if not record.is_file():
-        yield (
-            f"{margin}{path}  sha256 {digest_of(path)[:12]}  (given, not made)"
-            if path.exists()
-            else f"{margin}{path} (gone)"
-        )
+        yield f"{margin}{path}  sha256 {digest_of(path)[:12]}  (given)" if path.exists() else f"{margin}{path} (gone)"
         return
     content = json.loads(record.read_text(encoding="utf-8"))
+    if content["fingerprint"] in seen:
+        yield f"{margin}{path}  sha256 {content['digest'][:12]}  (its job stands above)"
+        return
+    seen.add(content["fingerprint"])
     yield f"{margin}{path}"
     for line in _describe(path, content):
         yield f"{margin}  {line}"
-    shown = {content["outputs"][0]}
     for parent in content["inputs"]:
-        if parent not in shown:
-            yield from _lines(Path(parent), depth + 1, seen)
+        yield from _lines(Path(parent), depth + 1, seen)
 
 
 def _describe(path: Path, record: dict[str, Any]) -> Iterator[str]:
-    changed = (
-        ""
-        if path.exists() and digest_of(path) == record["digest"]
-        else "  CHANGED SINCE"
-        if path.exists()
-        else "  GONE"
-    )
-    yield f"sha256    {record['digest'][:12]}{changed}"
+    yield f"sha256    {record['digest'][:12]}{_state(path, record['digest'])}"
     yield f"rule      {record['rule']}"
     yield f"settings  {json.dumps(record['config'], sort_keys=True)}"
     yield f"code      {len(record['source'])} definitions, digest {_digest(record['source'])}"
@@ -62,6 +49,13 @@ def _describe(path: Path, record: dict[str, Any]) -> Iterator[str]:
     yield f"packages  {packages}; Python {record['python']}"
     yield f"device    {record['device']}"
     yield f"cost      {record['wall_s']:.1f} s, {record['peak_memory_mb']} MB"
+
+
+def _state(path: Path, digest: str) -> str:
+    """Whether a result is still what was recorded."""
+    if not path.exists():
+        return "  GONE"
+    return "" if digest_of(path) == digest else "  CHANGED SINCE"
 
 
 def _digest(source: dict[str, str]) -> str:

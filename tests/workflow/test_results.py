@@ -1,6 +1,7 @@
 """What a run leaves: identical tables, shards that change nothing, provenance, ground truth kept apart."""
 
 import copy
+import csv
 import subprocess
 import sys
 
@@ -24,6 +25,30 @@ def test_tables_and_evaluations_are_byte_identical_when_made_again(finished):
 
 def before_files(project) -> list[str]:
     return ["results/few/tables/few/table1.csv"]
+
+
+def test_the_report_shows_tables_curves_losses_and_pictures(finished):
+    page = (finished.folder / "results" / "few" / "report.html").read_text()
+    for part in ("A few images", "val: fixed", "val: best", "val: worst", "Training", "Thresholds", "peak memory"):
+        assert part in page
+    assert page.count("data:image/png") >= 3
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_tables_after_a_partial_run_say_failed(finished):
+    name = "/".join(CHAIN)
+    scores = finished.folder / "results" / "few" / "evaluate" / name / "seed-0" / "val.json"
+    table = finished.folder / "results" / "few" / "tables" / "few" / "table1.csv"
+    whole, kept = table.read_bytes(), scores.read_bytes()
+    scores.unlink()
+    try:
+        command = [sys.executable, "-m", "wsss.cli", "tables", "-c", finished.config]
+        subprocess.run(command, cwd=finished.folder, env={"PYTHONPATH": str(finished.folder)}, check=True)
+        rows = [row for row in csv.DictReader(table.read_text().splitlines()) if row["metric"] == "miou"]
+        assert {row["row"]: row["status"] for row in rows} == {"CAM": "run", "CRF": "run", "DeepLab": "failed"}
+    finally:
+        scores.write_bytes(kept)
+        table.write_bytes(whole)
 
 
 def test_shards_change_no_map_and_no_score(finished, tmp_path):
