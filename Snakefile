@@ -4,7 +4,7 @@
                          └───────┴────────┴─────────────────────┴──> evaluate -> tables -> report
 
 Results lie in results/<dataset>/<stage>/<chain>/seed-<seed>/, where a chain is the path of variant names so far.
-Settings: config.yaml, then a preset, then --configfile (wsss/config.py says what each key means).
+Settings: config.yaml, then a preset, then --configfile (wsss/settings.py says what each key means).
 """
 
 from snakemake.utils import min_version

@@ -8,8 +8,9 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 from snakemake.exceptions import WorkflowError
 
 from wsss import chains, provenance
-from wsss.config import STAGES, read_yaml, resolve
+from wsss.config import read_yaml, resolve
 from wsss.errors import UserError
+from wsss.settings import STAGES
 
 try:
     SETTINGS = resolve(config)

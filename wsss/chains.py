@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import Any
 
 from wsss import interface
-from wsss.config import STAGES, Network, Settings, Table
 from wsss.errors import UserError
+from wsss.settings import STAGES, Network, Settings, Table
 
 BEFORE = {
     "classify": (None,),

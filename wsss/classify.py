@@ -7,11 +7,10 @@ import numpy as np
 
 from wsss.data.images import read_rgb
 from wsss.data.manifest import Sample, read_manifest
-from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
 from wsss.job import Job
-from wsss.networks import assemble, prepare
-from wsss.training import fit, seed_everything
+from wsss.networks import trainee
+from wsss.training import fit
 
 
 def train(
@@ -31,11 +30,15 @@ def train(
     samples = manifest.split(split)
     if not any(sample.labels for sample in samples):
         raise UserError(f"{data}: no image of split '{split}' has a label; correct the labels")
-    device = seed_everything(seed, job.threads)
-    model = assemble(num_classes=len(manifest.classes), initial_weights=_path(initial_weights), **network)
-    prepare(model, recipe, device)
-    augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
-    print(f"{len(samples)} images, {len(manifest.classes)} classes, device {device}", flush=True)
+    model, augment = trainee(
+        num_classes=len(manifest.classes),
+        seed=seed,
+        threads=job.threads,
+        recipe=recipe,
+        initial_weights=initial_weights,
+        network=network,
+    )
+    print(f"{len(samples)} images, {len(manifest.classes)} classes", flush=True)
 
     def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         image_3HW, _ = augment(read_rgb(samples[index].image), rng)
@@ -50,7 +53,3 @@ def multi_hot(sample: Sample, num_classes: int) -> np.ndarray:
     labels_C = np.zeros(num_classes, np.float32)
     labels_C[[label - 1 for label in sample.labels]] = 1
     return labels_C
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from wsss.config import ROOT, Settings, merge, read_yaml, resolve
+from wsss.config import ROOT, merge, read_yaml, resolve
 from wsss.errors import UserError
+from wsss.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -10,7 +10,9 @@ from torch import nn
 
 from wsss.backbones.common import freeze
 from wsss.backbones.weights import load_weights, read_weights
+from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
+from wsss.training import seed_everything
 
 
 def assemble(
@@ -36,6 +38,23 @@ def assemble(
     return importlib.import_module(f"wsss.methods.{method}").build(
         backbone=backbone, num_classes=num_classes, **options
     )
+
+
+def trainee(
+    *,
+    num_classes: int,
+    seed: int,
+    threads: int,
+    recipe: dict[str, Any],
+    initial_weights: str | None,
+    network: dict[str, Any],
+) -> tuple[nn.Module, Augmentation]:
+    """A network ready for training, on its device, and the augmentation of its images; everything follows the seed."""
+    device = seed_everything(seed, threads)
+    initial = Path(initial_weights) if initial_weights else None
+    model = prepare(assemble(num_classes=num_classes, initial_weights=initial, **network), recipe, device)
+    augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
+    return model, augment
 
 
 def prepare(model: nn.Module, recipe: dict[str, Any], device: torch.device) -> nn.Module:

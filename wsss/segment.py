@@ -7,11 +7,10 @@ import numpy as np
 
 from wsss.data.images import read_mask, read_rgb
 from wsss.data.manifest import read_manifest
-from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
 from wsss.job import Job
-from wsss.networks import assemble, prepare
-from wsss.training import fit, seed_everything
+from wsss.networks import trainee
+from wsss.training import fit
 
 
 def train(
@@ -33,12 +32,15 @@ def train(
     absent = [sample.id for sample in samples if not Path(labels, f"{sample.id}.png").is_file()]
     if absent:
         raise UserError(f"{labels}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png")
-    device = seed_everything(seed, job.threads)
-    initial = Path(initial_weights) if initial_weights else None
-    model = assemble(num_classes=len(manifest.classes), initial_weights=initial, **network)
-    prepare(model, recipe, device)
-    augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
-    print(f"{len(samples)} images, {len(manifest.classes)} classes and background, device {device}", flush=True)
+    model, augment = trainee(
+        num_classes=len(manifest.classes),
+        seed=seed,
+        threads=job.threads,
+        recipe=recipe,
+        initial_weights=initial_weights,
+        network=network,
+    )
+    print(f"{len(samples)} images, {len(manifest.classes)} classes and background", flush=True)
 
     def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         label_HW = read_mask(Path(labels, f"{samples[index].id}.png"))

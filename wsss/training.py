@@ -98,7 +98,7 @@ def fit(
     history: Path,
     name: Callable[[int], str] | None = None,
 ) -> None:
-    """Train `model` on samples 0..length-1 by `recipe` (see config.Recipe); write its weights and loss history.
+    """Train `model` on samples 0..length-1 by `recipe` (see settings.Recipe); write its weights and loss history.
 
     `name` gives a sample's name for errors.
     Continues from the job's checkpoint when that was made by the same settings, code and inputs. Raises UserError when

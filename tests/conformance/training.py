@@ -40,7 +40,7 @@ def _trajectory(data: np.lib.npyio.NpzFile, name: str) -> float:
         for p, lr, wd in zip(parameters, base, decay, strict=True)
     ]
     sgd = optimiser(groups, lr=1.0, momentum="weight_decay", weight_decay=quirk)
-    rows = [[float(p) for p in parameters]]
+    rows = [[p.item() for p in parameters]]
     for step in range(len(data[f"{name}_lr"])):
         for group in sgd.param_groups:
             group["lr"] = poly(group["base_lr"], step, int(data[f"{name}_max_step"]))
@@ -48,7 +48,7 @@ def _trajectory(data: np.lib.npyio.NpzFile, name: str) -> float:
         loss = sum(0.5 * c * (p - t) ** 2 for p, c, t in zip(parameters, curvature, target, strict=True))
         loss.backward()
         sgd.step()
-        rows.append([float(p) for p in parameters])
+        rows.append([p.item() for p in parameters])
     return float(np.abs(np.array(rows) - data[f"{name}_trajectory"]).max())
 
 

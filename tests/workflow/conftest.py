@@ -86,6 +86,7 @@ class Project:
 
 def copy_project(folder: Path, settings: dict) -> Project:
     """Copy what a run needs, with new modification times, as a fresh clone has them."""
+    folder.mkdir(exist_ok=True)
     for part in PARTS:
         source = ROOT / part
         if source.is_dir():

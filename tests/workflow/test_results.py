@@ -147,6 +147,6 @@ def test_the_plan_of_voc_takes_seconds(tmp_path, finished):
     assert planned["data_fetch"] == 2
     assert planned["weights"] == 4
     assert planned["classify"] == 3
-    assert planned["segment"] == 2
+    assert planned["segment"] == 3
     assert planned["tables"] > 10
     assert time.monotonic() - started < 15

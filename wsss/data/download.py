@@ -19,9 +19,10 @@ from pydantic import Field, ValidationError
 from rich import progress as bars
 from rich.console import Console
 
-from wsss.config import ROOT, Model, read_yaml
+from wsss.config import ROOT, read_yaml
 from wsss.errors import UserError
 from wsss.files import atomic_write
+from wsss.settings import Model
 
 ADDRESSES = ROOT / "config" / "downloads.yaml"
 ARCHIVES = Path("resources", "archives")

@@ -1,0 +1,312 @@
+"""All settings, typed and closed to unknown keys; the keys that config.yaml, presets and overlays may hold.
+
+Numbers that belong to a paper stand in config.yaml with their source; here stand the types and the defaults of what no
+paper fixes.
+"""
+
+import difflib
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+STAGES = ("classify", "cam", "refine", "pseudo", "segment", "predict")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Metric = Literal["miou", "precision", "recall"]
+Threshold = Literal["fixed", "best", "holdout", "oracle"]
+Background = Literal["best", "holdout"] | Fraction
+
+
+class Model(BaseModel):
+    """Base of all settings: immutable, and an unknown key is refused together with the nearest valid one."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys_only(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for key in values:
+                if key not in cls.model_fields:
+                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                    hint = f"did you mean '{near[0]}'?" if near else f"valid: {', '.join(cls.model_fields)}"
+                    raise ValueError(f"unknown key '{key}'; {hint}")
+        return values
+
+
+class _Data(Model):
+    train: str = "train"
+    """Split that networks learn from."""
+    evaluate: dict[str, str] = {"train": "train", "val": "val"}
+    """Scored split -> the split whose maps and predictions hold its images."""
+    shards: dict[str, Count] = {}
+    """Number of jobs that share a split's per-image work; part of the workflow, not of the machine."""
+
+
+class VocData(_Data):
+    """PASCAL VOC 2012 with SBD: downloaded, or taken from `archives` (tar files) or `devkit` (unpacked)."""
+
+    source: Literal["voc"]
+    archives: str | None = None
+    devkit: str | None = None
+    sbd: bool = True
+    test: str | None = None
+    """VOC2012test.tar, which only the evaluation server hands out."""
+    verify_counts: bool = True
+    """Compare the lists with the published counts and digests; off only for a cut-down copy."""
+
+
+class ShapesImages(Model):
+    """Numbers of generated images."""
+
+    train: Count = 600
+    val: Count = 150
+
+
+class ShapesData(_Data):
+    """The built-in, generated data set: numbers of images, sides in pixels, seed."""
+
+    source: Literal["shapes"]
+    images: ShapesImages = ShapesImages()
+    size: tuple[Count, Count] = (64, 112)
+    seed: int = 0
+
+
+class OwnData(_Data):
+    """The user's images: VOC layout, a CSV with a folder, or one folder per class."""
+
+    source: Literal["own"]
+    root: str
+    layout: Literal["voc", "csv", "folders"] | None = None
+    csv: str | None = None
+    classes: list[str] | None = None
+    val_fraction: Fraction = 0.2
+    masks: str | None = None
+
+
+class Backbone(Model):
+    """A network role (r50, r101, r38, vgg16): which network plays it and its initial weights.
+
+    `weights`: a torchvision name (IMAGENET1K_V1), a file (.pth, .safetensors, .params), or none.
+    """
+
+    network: str
+    weights: str = "none"
+    options: dict[str, Any] = {}
+
+
+class Resize(Model):
+    """How a training image is resized: long side in pixels, factor, one factor of a list, or relative area."""
+
+    kind: Literal["none", "long_side", "factor", "choice", "area"] = "none"
+    values: list[Positive] = []
+
+    @model_validator(mode="after")
+    def _counted(self) -> "Resize":
+        counts = {"none": (0, 0), "choice": (1, 99)}
+        least, most = counts.get(self.kind, (2, 2))
+        if not least <= len(self.values) <= most:
+            raise ValueError(
+                f"resize {self.kind} needs {'two values' if most == 2 else 'values' if most else 'no values'}"
+            )
+        return self
+
+
+class Augment(Model):
+    """Training augmentation; padding is the mean colour for images and 255 for labels."""
+
+    resize: Resize = Resize()
+    crop: Count
+    crop_position: Literal["random", "top_left"] = "random"
+    flip: Fraction = 0.5
+    jitter: tuple[float, float, float, float] | None = None
+    jitter_probability: Fraction = 1.0
+
+
+class Recipe(Model):
+    """Optimisation of one network: SGD with the poly schedule.
+
+    `momentum: weight_decay` reproduces the published PolyOptimizer, whose momentum really is its weight decay.
+    `batch` is the effective batch; `accumulate` splits it into that many passes.
+    """
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch: Count
+    accumulate: Count = 1
+    lr: Positive
+    momentum: Literal["weight_decay"] | Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)]
+    power: Positive = 0.9
+    lr_every: Count = 1
+    freeze: Annotated[int, Field(ge=0, le=5)] = 0
+    precision: Literal["float32", "bf16"] = "float32"
+    channels_last: bool = False
+    gradient_checkpointing: bool = False
+    augment: Augment
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of 'epochs' and 'steps'")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}")
+        return self
+
+
+class Network(Model):
+    """A trained network of `classify` or `segment`: method file, backbone role, recipe, and the method's options."""
+
+    method: str
+    backbone: str
+    output_stride: Literal[4, 8, 16, 32] = 16
+    recipe: str
+    options: dict[str, Any] = {}
+
+
+class Cam(Model):
+    """Multi-scale inference of class activation maps; `background` is the paper's fixed threshold."""
+
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0, 0.5, 1.5, 2.0]
+    flip: Literal["none", "sum", "max"] = "sum"
+    order: Literal["relu_first", "resize_first"] = "relu_first"
+    background: Fraction = 0.15
+
+
+class Refine(Model):
+    """A refinement of score maps; `background` is the threshold that it starts from."""
+
+    method: str
+    background: Background = "best"
+    options: dict[str, Any] = {}
+
+
+class Pseudo(Model):
+    """Final pseudo labels; `background` matters when what stands before still holds scores."""
+
+    background: Background = "best"
+
+
+class Predict(Model):
+    """Inference of a segmentation network: scales, flip, how scales merge, and the dense CRF's preset or none."""
+
+    scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
+    flip: bool = False
+    merge: Literal["mean", "max"] = "mean"
+    crf: (
+        Literal["irn_labels", "psa", "aeft", "kazuto", "kazuto_asrun", "vwe_v2", "seam_seg", "mctformer_seg"] | None
+    ) = None
+
+
+class Evaluate(Model):
+    """Which classes count in the mean, and how many labelled images are held out to choose a threshold."""
+
+    convention: Literal["present", "truth", "all"] = "present"
+    holdout: Annotated[int, Field(ge=0)] = 100
+
+
+class Report(Model):
+    """What the report's montages show: the chain whose maps and predictions they draw, images per montage."""
+
+    chain: list[str] = []
+    images: Count = 4
+
+
+class Row(Model):
+    """One row of a table: a run (`chain`), a quoted number, or a method that is pending."""
+
+    row: str
+    chain: list[str] | None = None
+    published: dict[str, str] | None = None
+    quoted: dict[str, str] | None = None
+    pending: str | None = None
+    mean_of: list[list[str]] | None = None
+    splits: list[str] | None = None
+    metric: Metric | list[Metric] | None = None
+    threshold: Threshold | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Row":
+        kinds = [kind for kind in ("chain", "mean_of", "quoted", "pending") if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise ValueError(f"row '{self.row}' needs exactly one of chain, mean_of, quoted, pending")
+        return self
+
+
+class Table(Model):
+    """A table: its rows, the scored splits, the metrics, and which threshold rule fills the main cell."""
+
+    title: str
+    metric: Metric | list[Metric] = "miou"
+    threshold: Threshold = "fixed"
+    splits: list[str] = ["train", "val"]
+    rows: list[Row]
+    per_class: bool = False
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "Table":
+        names = [row.row for row in self.rows]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"row '{twice}' stands twice; give every row its own name")
+        return self
+
+
+class Settings(Model):
+    """The whole configuration after merging."""
+
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    preset: str | None = None
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    data: Annotated[VocData | ShapesData | OwnData, Field(discriminator="source")]
+    backbones: dict[str, Backbone]
+    recipes: dict[str, Recipe]
+    classify: dict[str, Network]
+    cam: dict[str, Cam]
+    refine: dict[str, Refine] = {}
+    pseudo: dict[str, Pseudo]
+    segment: dict[str, Network]
+    predict: dict[str, Predict]
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+    build: list[str] = ["*"]
+    """Tables to make: names or patterns such as vwe/*."""
+    tables: dict[str, Table]
+
+    @field_validator("classify", "cam", "refine", "pseudo", "segment", "predict", "backbones", "recipes")
+    @classmethod
+    def _safe_names(cls, variants: dict[str, Any]) -> dict[str, Any]:
+        for name in variants:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.startswith("seed"):
+                raise ValueError(
+                    f"'{name}' cannot name a variant; use letters, digits and _ (not starting with 'seed')"
+                )
+        return variants
+
+    @model_validator(mode="after")
+    def _references(self) -> "Settings":
+        seen: dict[str, str] = {}
+        for stage in STAGES:
+            for name in getattr(self, stage):
+                if name in seen:
+                    raise ValueError(f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ")
+                seen[name] = stage
+        for stage in ("classify", "segment"):
+            for name, network in getattr(self, stage).items():
+                _refer(network.backbone, self.backbones, f"{stage}.{name}.backbone")
+                _refer(network.recipe, self.recipes, f"{stage}.{name}.recipe")
+        for split, holder in self.data.evaluate.items():
+            if holder not in (self.data.train, split):
+                raise ValueError(f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: a seed stands twice")
+        return self
+
+
+def _refer(name: str, known: dict[str, Any], where: str) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+        raise ValueError(f"{where}: there is no '{name}'; {hint}")
