@@ -173,19 +173,24 @@ def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
     last = stage_of(settings, chain[-1])
     inference = variant(settings, stages["predict"] if last == "predict" else stages["cam"])
     roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
-    refined = settings.refine[stages["refine"]] if "refine" in stages and last != "predict" else None
-    crf = inference.crf if last == "predict" else refined and refine_config(settings, stages["refine"])["options"]
     found = {
         "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
         "scales": " ".join(f"{scale:g}" for scale in inference.scales),
         "flip": str(inference.flip).lower(),
-        "crf": "none" if not crf else crf if isinstance(crf, str) else str(crf.get("preset", refined.method)),
+        "crf": inference.crf or "none" if last == "predict" else _refinement(settings, stages.get("refine")),
         "labels_at_inference": last != "predict",
     }
     if not keeps_scores(settings, chain[-1]):
         found["pseudo_threshold"] = _label_background(settings, chain)
     return found
+
+
+def _refinement(settings: Settings, name: str | None) -> str:
+    """The CRF preset of a refinement, or its method where it has none."""
+    if name is None:
+        return "none"
+    return str(refine_config(settings, name)["options"].get("preset", settings.refine[name].method))
 
 
 def needs_evaluation(settings: Settings, chain: Sequence[str], name: str) -> bool:

@@ -44,8 +44,17 @@ def train(
         image_3HW, _ = augment(read_rgb(samples[index].image), rng)
         return {"image": image_3HW, "labels": multi_hot(samples[index], len(manifest.classes))}
 
-    outputs = {"weights": Path(weights), "history": Path(history), "name": lambda index: samples[index].id}
-    fit(model, sample, len(samples), recipe=recipe, seed=seed, job=job, **outputs)
+    fit(
+        model,
+        sample,
+        len(samples),
+        recipe=recipe,
+        seed=seed,
+        job=job,
+        weights=Path(weights),
+        history=Path(history),
+        name=lambda index: samples[index].id,
+    )
 
 
 def multi_hot(sample: Sample, num_classes: int) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from wsss.backbones.common import freeze
 from wsss.backbones.weights import load_weights, read_weights
 from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
+from wsss.model import TrainableModel
 from wsss.training import seed_everything
+
+Model = TypeVar("Model", bound=TrainableModel)
 
 
 def assemble(
@@ -24,7 +26,7 @@ def assemble(
     options: dict[str, Any],
     num_classes: int,
     initial_weights: Path | None = None,
-) -> nn.Module:
+) -> Any:
     """The method's network on its backbone; `num_classes` counts foreground classes.
 
     `initial_weights` (a file) start the backbone; every key must be accounted for (UserError otherwise), and the report
@@ -48,7 +50,7 @@ def trainee(
     recipe: dict[str, Any],
     initial_weights: str | None,
     network: dict[str, Any],
-) -> tuple[nn.Module, Augmentation]:
+) -> tuple[TrainableModel, Augmentation]:
     """A network ready for training, on its device, and the augmentation of its images; everything follows the seed."""
     device = seed_everything(seed, threads)
     initial = Path(initial_weights) if initial_weights else None
@@ -57,14 +59,14 @@ def trainee(
     return model, augment
 
 
-def prepare(model: nn.Module, recipe: dict[str, Any], device: torch.device) -> nn.Module:
+def prepare(model: TrainableModel, recipe: dict[str, Any], device: torch.device) -> TrainableModel:
     """Apply what a recipe says of the backbone (frozen stages, gradient checkpointing) and move to the device."""
     freeze(model.backbone, recipe["freeze"])
     model.backbone.gradient_checkpointing = recipe["gradient_checkpointing"]
     return model.to(device)
 
 
-def load_trained(model: nn.Module, weights: Path) -> nn.Module:
+def load_trained(model: Model, weights: Path) -> Model:
     """Load a network's own trained weights; UserError when they belong to another network."""
     try:
         model.load_state_dict(load_file(weights))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from wsss.cam import pyramid
 from wsss.data.images import encode_mask, read_rgb
@@ -19,6 +19,7 @@ from wsss.data.manifest import Sample, read_manifest, shard_of
 from wsss.data.prefetch import ahead
 from wsss.files import atomic_folder
 from wsss.job import Job
+from wsss.model import Segmenter
 from wsss.networks import assemble, load_trained
 from wsss.ops.crf import PRESETS, unary_from_scores
 from wsss.ops.crf import crf as dense_crf
@@ -42,7 +43,7 @@ def infer(
     """Write <id>.png (class ids, 0 for background) for one shard of a split."""
     manifest = read_manifest(data)
     device = seed_everything(0, job.threads)
-    model = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
+    model: Segmenter = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
     samples = shard_of(manifest.split(split), shard)
 
     def load(sample: Sample) -> tuple[np.ndarray, list[Tensor]]:
@@ -58,20 +59,18 @@ def infer(
                 print(f"{number}/{len(samples)} images", flush=True)
 
 
-def probabilities(model: nn.Module, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
+def probabilities(model: Segmenter, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
     """Class probabilities (L,H,W), merged over scales (and mirror images) by mean or maximum of the softmax."""
     device = next(model.parameters()).device
-    merged: Tensor | None = None
+    merged_LHW = torch.zeros((), device=device)
     for image_3hw in images:
         batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if flip else image_3hw[None]
         logit_BLhw = model.logits(batch.to(device, memory_format=torch.channels_last)).float()
         prob_BLHW = F.interpolate(logit_BLhw, size, mode="bilinear").softmax(1)
         for prob_LHW in [prob_BLHW[0], prob_BLHW[1].flip(-1)] if flip else [prob_BLHW[0]]:
-            if merged is None:
-                merged = prob_LHW
-            else:
-                merged = torch.maximum(merged, prob_LHW) if merge == "max" else merged + prob_LHW
-    return merged / merged.sum(0)
+            # Probabilities are positive, so zero is neutral for both ways of merging.
+            merged_LHW = torch.maximum(merged_LHW, prob_LHW) if merge == "max" else merged_LHW + prob_LHW
+    return merged_LHW / merged_LHW.sum(0)
 
 
 def labels(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:

@@ -44,8 +44,17 @@ def train(
 
     def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         label_HW = read_mask(Path(labels, f"{samples[index].id}.png"))
-        image_3HW, label_HW = augment(read_rgb(samples[index].image), rng, label_HW)
-        return {"image": image_3HW, "label": label_HW}
+        image_3HW, cut_HW = augment(read_rgb(samples[index].image), rng, label_HW)
+        return {"image": image_3HW, "label": np.asarray(cut_HW)}
 
-    outputs = {"weights": Path(weights), "history": Path(history), "name": lambda index: samples[index].id}
-    fit(model, sample, len(samples), recipe=recipe, seed=seed, job=job, **outputs)
+    fit(
+        model,
+        sample,
+        len(samples),
+        recipe=recipe,
+        seed=seed,
+        job=job,
+        weights=Path(weights),
+        history=Path(history),
+        name=lambda index: samples[index].id,
+    )

@@ -1,7 +1,6 @@
 """The one training loop: SGD with the poly schedule, exact resume, and nothing about any method.
 
-A model brings `losses(batch, progress) -> {name: scalar}` (the loop adds them up), `parameter_groups()`, and may bring
-`after_step(progress)` (an EMA network, say). Everything that a later step depends on is in the checkpoint: model and
+What a model brings stands in wsss/model.py. Everything that a later step depends on is in the checkpoint: model and
 optimiser state, step, random states; the loader's position is the step. So a killed run continues, and on the CPU ends
 in the same bits as an undisturbed one.
 
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,21 +27,12 @@ from wsss.data.loader import Batches, steps_per_epoch
 from wsss.errors import UserError
 from wsss.files import atomic_write
 from wsss.job import Job
+from wsss.model import TrainableModel
 
 RECORDS = 200
 """Rows of the loss history of a run."""
 
 CHECKPOINT_SECONDS = float(os.environ.get("WSSS_CHECKPOINT_SECONDS", "300"))
-
-
-class Trainable(Protocol):
-    """What the loop asks of a model."""
-
-    def losses(self, batch: dict[str, Tensor], progress: "Progress") -> dict[str, Tensor]:
-        """Scalar losses of a batch by name; the loop minimises their sum."""
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups with the keys name, params, lr_factor and weight_decay_factor."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ def seed_everything(seed: int, threads: int) -> torch.device:
 
 
 def fit(
-    model: nn.Module,
+    model: TrainableModel,
     sample: Callable[[int, np.random.Generator], dict[str, np.ndarray]],
     length: int,
     *,
@@ -175,7 +165,7 @@ def _to_device(batch: dict[str, Tensor], device: torch.device, memory: torch.mem
 
 
 def _update(
-    model: nn.Module,
+    model: TrainableModel,
     sgd: torch.optim.SGD,
     batch: dict[str, Tensor],
     progress: Progress,
@@ -196,8 +186,7 @@ def _update(
         for name, value in losses.items():
             sums[name] = sums.get(name, 0) + value.detach() / passes
     sgd.step()
-    if hasattr(model, "after_step"):
-        model.after_step(progress)
+    model.after_step(progress)
     return sums
 
 

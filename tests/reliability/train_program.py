@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wsss.job import Job
+from wsss.model import TrainableModel
 from wsss.training import fit, seed_everything
 
 RECIPE = {
@@ -28,7 +29,7 @@ RECIPE = {
 }
 
 
-class Net(nn.Module):
+class Net(TrainableModel):
     """Dropout uses torch's random state; `average` is a buffer that every step changes, as an EMA network would."""
 
     def __init__(self):

@@ -13,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss.backbones.common import Backbone
+from wsss.model import Classifier
 
-class Cam(nn.Module):
+
+class Cam(Classifier):
     """Classifier whose weights give class activation maps."""
 
-    def __init__(self, backbone: nn.Module, num_classes: int, pooling: str, dropout: float, head_lr: float) -> None:
+    def __init__(self, backbone: Backbone, num_classes: int, pooling: str, dropout: float, head_lr: float) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=False)
@@ -56,7 +59,7 @@ class Cam(nn.Module):
 
 def build(
     *,
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int,
     pooling: Literal["gap", "gmp"] = "gap",
     dropout: float = 0.0,

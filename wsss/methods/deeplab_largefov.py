@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from wsss.backbones.common import freeze_norms, split_parameters
+from wsss.backbones.common import Backbone, freeze_norms, split_parameters
+from wsss.model import Segmenter
 from wsss.ops.segmentation_loss import cross_entropy
 
 
-class DeepLabLargeFov(nn.Module):
+class DeepLabLargeFov(Segmenter):
     """Backbone and a head with a large field of view; the head's layers `new` (positions) learn ten times faster."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Sequential, new: tuple[int, ...], balanced: bool) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Sequential, new: tuple[int, ...], balanced: bool) -> None:
         super().__init__()
         self.backbone, self.head, self.new, self.balanced = backbone, head, new, balanced
         freeze_norms(backbone)
@@ -53,7 +54,7 @@ def _weights_and_biases(name: str, modules: list[nn.Module], factor: float) -> l
 
 def build(
     *,
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int,
     head: Literal["vgg", "resnet38"] = "resnet38",
     width: int | None = None,
@@ -66,19 +67,22 @@ def build(
     torchvision has no fc6 and fc7 in this form, so all of the head is new; the published VGG16 had them pretrained.
     """
     channels, labels = backbone.channels[-1], num_classes + 1
-    wide = {"padding": dilation, "dilation": dilation}
+    new: tuple[int, ...]
     if head == "vgg":
-        width = width or 1024
-        fc8 = nn.Conv2d(width, labels, 1)
+        wide = width or 1024
+        fc6 = nn.Conv2d(channels, wide, 3, padding=dilation, dilation=dilation)
+        fc7, fc8 = nn.Conv2d(wide, wide, 1), nn.Conv2d(wide, labels, 1)
         nn.init.normal_(fc8.weight, std=0.01)
-        nn.init.zeros_(fc8.bias)
-        fc6 = [nn.Conv2d(channels, width, 3, **wide), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        fc7 = [nn.Conv2d(width, width, 1), nn.ReLU(inplace=True), nn.Dropout(dropout)]
-        return DeepLabLargeFov(backbone, nn.Sequential(*fc6, *fc7, fc8), (0, 3, 6), balanced)
-    width = width or 512
-    first, last = nn.Conv2d(channels, width, 3, **wide), nn.Conv2d(width, labels, 3, **wide)
-    for layer in (first, last):
-        nn.init.xavier_uniform_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    layers = nn.Sequential(first, nn.ReLU(inplace=True), last)
-    return DeepLabLargeFov(backbone, layers, (0, 2), balanced)
+        rest = [[nn.ReLU(inplace=True), nn.Dropout(dropout)] for _ in range(2)]
+        layers, new = nn.Sequential(fc6, *rest[0], fc7, *rest[1], fc8), (0, 3, 6)
+    else:
+        wide = width or 512
+        first = nn.Conv2d(channels, wide, 3, padding=dilation, dilation=dilation)
+        last = nn.Conv2d(wide, labels, 3, padding=dilation, dilation=dilation)
+        nn.init.xavier_uniform_(first.weight)
+        nn.init.xavier_uniform_(last.weight)
+        layers, new = nn.Sequential(first, nn.ReLU(inplace=True), last), (0, 2)
+    for name, parameter in layers.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return DeepLabLargeFov(backbone, layers, new, balanced)

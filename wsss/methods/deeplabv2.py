@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss.backbones.common import freeze_norms, split_parameters
+from wsss.backbones.common import Backbone, freeze_norms, split_parameters
+from wsss.model import Segmenter
 from wsss.ops.segmentation_loss import cross_entropy
 
 
@@ -23,21 +24,26 @@ class Aspp(nn.Module):
     def __init__(self, channels: int, labels: int, rates: Sequence[int]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(nn.Conv2d(channels, labels, 3, padding=r, dilation=r) for r in rates)
-        for branch in self.branches:
-            nn.init.normal_(branch.weight, std=0.01)
-            nn.init.zeros_(branch.bias)
+        for weight, bias in zip(*self.weights_and_biases(), strict=True):
+            nn.init.normal_(weight, std=0.01)
+            nn.init.zeros_(bias)
+
+    def weights_and_biases(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the branches, in order."""
+        named = dict(self.branches.named_parameters())
+        return [named[n] for n in named if n.endswith("weight")], [named[n] for n in named if n.endswith("bias")]
 
     def forward(self, feature_BDhw: Tensor) -> Tensor:
         """Logits (B,L,h,w)."""
         return torch.stack([branch(feature_BDhw) for branch in self.branches]).sum(0)
 
 
-class DeepLabV2(nn.Module):
+class DeepLabV2(Segmenter):
     """Backbone and ASPP; `scales` below 1 are further passes over a smaller image."""
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         labels: int,
         rates: Sequence[int],
         scales: Sequence[float],
@@ -76,27 +82,17 @@ class DeepLabV2(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Backbone x 1 without its BatchNorm, ASPP weights x 10, ASPP biases x 20 without decay."""
         weights, _, others = split_parameters(self.backbone)
-        branches = self.aspp.branches
+        fast, faster = self.aspp.weights_and_biases()
         return [
             {"name": "backbone", "params": weights + others, "lr_factor": 1.0, "weight_decay_factor": 1.0},
-            {
-                "name": "aspp",
-                "params": [b.weight for b in branches],
-                "lr_factor": 10.0,
-                "weight_decay_factor": 1.0,
-            },
-            {
-                "name": "aspp bias",
-                "params": [b.bias for b in branches],
-                "lr_factor": 20.0,
-                "weight_decay_factor": 0.0,
-            },
+            {"name": "aspp", "params": fast, "lr_factor": 10.0, "weight_decay_factor": 1.0},
+            {"name": "aspp bias", "params": faster, "lr_factor": 20.0, "weight_decay_factor": 0.0},
         ]
 
 
 def build(
     *,
-    backbone: nn.Module,
+    backbone: Backbone,
     num_classes: int,
     rates: Sequence[int] = (6, 12, 18, 24),
     scales: Sequence[float] = (0.5, 0.75),

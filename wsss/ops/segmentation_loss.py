@@ -25,7 +25,7 @@ def cross_entropy(logit_BLhw: Tensor, label_BHW: Tensor, *, balanced: bool = Fal
     `balanced`: the mean over background pixels and the mean over foreground pixels count one half each; when the
     batch has only one of the two, that one counts whole.
     """
-    label_Bhw = shrink_labels(label_BHW, tuple(logit_BLhw.shape[2:]))
+    label_Bhw = shrink_labels(label_BHW, (logit_BLhw.shape[2], logit_BLhw.shape[3]))
     loss_Bhw = F.cross_entropy(logit_BLhw.float(), label_Bhw, ignore_index=IGNORE, reduction="none")
     groups = [label_Bhw == 0, (label_Bhw > 0) & (label_Bhw != IGNORE)] if balanced else [label_Bhw != IGNORE]
     means = [(loss_Bhw * group).sum() / group.sum().clamp(min=1) for group in groups]
