@@ -50,13 +50,22 @@ def infer(
         image_HW3 = read_rgb(sample.image)
         return image_HW3, pyramid(image_HW3, scales, model.backbone)
 
+    foreground = 0
     with atomic_folder(out) as folder, torch.inference_mode():
         loaded = ahead(load, samples, job.threads)
         for number, (sample, (image_HW3, images)) in enumerate(zip(samples, loaded, strict=True), 1):
             prob_LHW = probabilities(model, images, image_HW3.shape[:2], flip=flip, merge=merge)
-            (folder / f"{sample.id}.png").write_bytes(encode_mask(labels(prob_LHW.cpu().numpy(), image_HW3, crf)))
+            label_HW = labels(prob_LHW.cpu().numpy(), image_HW3, crf)
+            foreground += bool(label_HW.any())
+            (folder / f"{sample.id}.png").write_bytes(encode_mask(label_HW))
             if number % 100 == 0 or number == len(samples):
                 print(f"{number}/{len(samples)} images", flush=True)
+    if samples and not foreground:
+        print(
+            f"warning: all {len(samples)} predictions are nothing but background: the network has collapsed; lower "
+            "recipes.<name>.lr, or look at its loss and its pseudo labels",
+            flush=True,
+        )
 
 
 def probabilities(model: Segmenter, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
