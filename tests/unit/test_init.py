@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from tests.unit.own_fixture import csv_set, folder_set, mask, voc_set
-from wsss.config import ROOT, OwnData, read_yaml, resolve
+from wsss.config import ROOT, read_yaml, resolve
 from wsss.data.check import check
 from wsss.data.init import command, init, summary
 from wsss.errors import UserError
+from wsss.settings import OwnData
 
 
 @pytest.fixture
