@@ -1,5 +1,6 @@
 """Atomic outputs: a reader sees the whole file or none."""
 
+import glob
 import hashlib
 import os
 import shutil
@@ -9,8 +10,24 @@ from pathlib import Path
 
 
 def _temporary(target: Path) -> Path:
+    """A name beside `target` for this process; what killed writers of the same target left behind is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    own = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        if left != own and not _alive(left.name.split(".")[-2]):
+            _remove(left)
+    return own
+
+
+def _alive(pid: str) -> bool:
+    return not pid.isdigit() or Path("/proc", pid).exists()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

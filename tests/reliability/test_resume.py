@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from wsss.files import write_text
+
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 50
 
@@ -102,3 +104,14 @@ def test_a_damaged_checkpoint_starts_afresh_and_says_so(tmp_path, undisturbed, k
     checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
     assert "cannot be read" in finish(tmp_path)
     assert same(tmp_path, undisturbed)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".result.{dead.pid}.tmp").write_text("half")
+    (tmp_path / f".other.{dead.pid}.tmp").write_text("of another target")
+    (tmp_path / f".result.{os.getppid()}.tmp").write_text("of a living process")
+    write_text(tmp_path / "result", "whole")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"result", f".other.{dead.pid}.tmp", f".result.{os.getppid()}.tmp"}

@@ -42,6 +42,18 @@ def test_enlarge_to_the_same_size_changes_nothing():
     assert (enlarge(np.asfortranarray(score_Khw), (7, 9)) == score_Khw).all()
 
 
+@pytest.mark.parametrize("size", [(16, 20), (13, 18), (1, 1)])
+def test_enlarge_on_a_padded_grid_is_cut_at_the_top_left(size):
+    score_Khw = np.random.default_rng(3).random((2, 4, 5), np.float32)
+    whole_KHW = enlarge(score_Khw, (16, 20))
+    np.testing.assert_array_equal(enlarge(score_Khw, size, (16, 20)), whole_KHW[:, : size[0], : size[1]])
+
+
+def test_enlarge_refuses_a_grid_below_the_image():
+    with pytest.raises(ValueError, match="15 x 20 cannot be enlarged to 16 x 20"):
+        enlarge(np.zeros((1, 4, 5), np.float16), (16, 20), (15, 20))
+
+
 def test_enlarge_without_classes():
     assert enlarge(np.zeros((0, 3, 4), np.float16), (9, 13)).shape == (0, 9, 13)
 

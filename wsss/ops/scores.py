@@ -13,8 +13,11 @@ from wsss.errors import UserError
 ONE_BITS = 0x3C00  # float16 1.0; the 15,361 patterns 0..ONE_BITS are all half numbers in [0, 1], in order
 
 
-def enlarge(score_Khw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def enlarge(score_Khw: np.ndarray, size: Sequence[int], grid: Sequence[int] | None = None) -> np.ndarray:
     """Enlarge (or reduce) score maps to size (H, W) and round them to float16.
+
+    With `grid` (gh, gw), at least as large, the maps cover gh x gw pixels, whose top left part is the image: they are
+    enlarged to that size and cut (the random walks of IRNet and PSA run on padded grids).
 
     Bilinear with half-pixel centres (torch: align_corners=False, no antialiasing), in float32 with its
     coordinates in float64, then rounded to the nearest half. Any float dtype [K, h, w] in, float16 [K, H, W]
@@ -22,13 +25,16 @@ def enlarge(score_Khw: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     score_Khw = np.asarray(score_Khw)
     height, width = (int(n) for n in size)
-    if score_Khw.ndim != 3 or min(*score_Khw.shape[1:], height, width) < 1:
-        raise ValueError(f"score maps of shape {score_Khw.shape} cannot be enlarged to {height} x {width}")
+    tall, wide = (int(n) for n in grid or size)
+    if score_Khw.ndim != 3 or min(*score_Khw.shape[1:], height, width) < 1 or tall < height or wide < width:
+        raise ValueError(
+            f"score maps of shape {score_Khw.shape} on {tall} x {wide} cannot be enlarged to {height} x {width}"
+        )
     if not np.isfinite(score_Khw).all():
         raise UserError("score maps hold NaN or infinite values; the network that made them has diverged")
     half_KHW = np.empty((len(score_Khw), height, width), np.uint16)
-    rows = _taps(score_Khw.shape[1], height)
-    columns = _taps(score_Khw.shape[2], width)
+    rows = _taps(score_Khw.shape[1], tall, height)
+    columns = _taps(score_Khw.shape[2], wide, width)
     _enlarge(np.ascontiguousarray(score_Khw, np.float32), *rows, *columns, half_KHW)
     return half_KHW.view(np.float16)
 
@@ -76,9 +82,9 @@ def background_alpha(score_KHW: np.ndarray, alpha: float) -> np.ndarray:
     return np.power(np.maximum(1 - highest_HW, 0), np.float32(alpha))
 
 
-def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower and upper neighbour and the weight of the upper one, for every target position of one axis."""
-    position = np.maximum((np.arange(target) + 0.5) * (source / target) - 0.5, 0)
+def _taps(source: int, target: int, kept: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower and upper neighbour and the weight of the upper one, for `kept` of an axis' `target` positions."""
+    position = np.maximum((np.arange(kept) + 0.5) * (source / target) - 0.5, 0)
     lower = np.minimum(position.astype(np.int64), source - 1)
     upper = np.minimum(lower + 1, source - 1)
     return lower, upper, (position - lower).astype(np.float32)
