@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
 # One thread per job: two small trainings side by side beat one on two threads.
-DEMO_THREADS := --set-threads classify=1 segment=1 cam=1 predict=1
+DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1
 export PYTHONHASHSEED := 0
 
 .PHONY: demo test environment lint format clean

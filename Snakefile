@@ -1,7 +1,7 @@
 """From images with image-level labels to the tables of the papers.
 
-    data -> classify -> cam -> refine -> pseudo -> segment -> predict
-                         └───────┴────────┴─────────────────────┴──> evaluate -> tables -> report
+    data -> classify -> cam -> affinity -> refine -> pseudo -> segment -> predict
+                         └───────────────────┴────────┴─────────────────────┴──> evaluate -> tables -> report
 
 Results lie in results/<dataset>/<stage>/<chain>/seed-<seed>/, where a chain is the path of variant names so far.
 Settings: config.yaml, then a preset, then --configfile (wsss/settings.py says what each key means).
@@ -41,9 +41,10 @@ localrules:
 
 
 rule all:
-    """Every table that `build` selects, and the report."""
+    """Every table and figure that `build` selects, and the report."""
     input:
         table_files,
+        figure_files,
         "<results>/report.html",
 
 
@@ -51,10 +52,14 @@ include: f"rules/data_{SETTINGS.data.source}.smk"
 include: "rules/weights.smk"
 include: "rules/classify.smk"
 include: "rules/cam.smk"
+include: "rules/affinity.smk"
 include: "rules/refine.smk"
 include: "rules/pseudo.smk"
+include: "rules/supervised.smk"
 include: "rules/segment.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
 include: "rules/tables.smk"
+include: "rules/words.smk"
+include: "rules/figures.smk"
 include: "rules/report.smk"

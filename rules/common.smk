@@ -10,18 +10,21 @@ from snakemake.exceptions import WorkflowError
 from wsss import chains, provenance
 from wsss.config import read_yaml, resolve
 from wsss.errors import UserError
-from wsss.settings import STAGES
+from wsss.settings import STAGES, TRAINED
 
 try:
     SETTINGS = resolve(config)
     if faults := chains.faults(SETTINGS):
         raise UserError("; ".join(faults))
     TABLES = chains.built_tables(SETTINGS)
+    FIGURES = chains.built_figures(SETTINGS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
 VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
+WALKS = "|".join(chains.walks(SETTINGS)) or "none"
+PLAIN_REFINEMENTS = "|".join(name for name in SETTINGS.refine if name not in chains.walks(SETTINGS)) or "none"
 
 
 def chain_of(wildcards):
@@ -43,16 +46,19 @@ def shards(split):
 
 
 def initial_weights(stage):
-    """Input function: the file with a backbone's initial weights; none when it starts from random numbers."""
+    """Input function: the file with initial weights, or another network's weights; none when it starts at random."""
 
     def files(wildcards):
-        return chains.initial_weights(SETTINGS, getattr(SETTINGS, stage)[wildcards[stage]]) or []
+        network = getattr(SETTINGS, stage)[wildcards[stage]]
+        if network.start:
+            return f"{seed_path(wildcards, 'classify', network.start)}/weights.safetensors"
+        return chains.initial_weights(SETTINGS, network) or []
 
     return files
 
 
 def maps_of_shard(wildcards):
-    """The store before a refinement, for the same shard."""
+    """The store with the maps at the end of a chain, for the same shard."""
     return f"{stage_path(wildcards, chain_of(wildcards))}/{wildcards.split}/{wildcards.shard}.store"
 
 
@@ -60,6 +66,11 @@ def maps_of_split(wildcards):
     """All stores of a split at the end of a chain; folders of PNGs where the chain ends in labels or predictions."""
     split = SETTINGS.data.evaluate.get(wildcards.split, wildcards.split)
     return maps_of(chain_of(wildcards), wildcards.seed, split)
+
+
+def labels_to_learn(wildcards):
+    """Folders with the label maps of the train split at the end of a chain."""
+    return maps_of(chain_of(wildcards), wildcards.seed, SETTINGS.data.train)
 
 
 def maps_of(chain, seed, split):
@@ -70,6 +81,12 @@ def maps_of(chain, seed, split):
         return [f"{folder}/{split}"]
     suffix = "" if stage == "predict" else ".store"
     return [f"{folder}/{split}/{shard}{suffix}" for shard in shards(split)]
+
+
+def affinity_labels(wildcards):
+    """All stores of an affinity network's training labels."""
+    folder = seed_path(wildcards, "affinity", f"{wildcards.chain}/{wildcards.affinity}")
+    return [f"{folder}/{SETTINGS.data.train}/{shard}.store" for shard in shards(SETTINGS.data.train)]
 
 
 def threshold_evaluation(stage):
@@ -109,14 +126,20 @@ def settings(stage):
     """Params function: the slice of the settings that a stage's job reads, as one plain dict."""
 
     def config_slice(wildcards):
-        if stage in ("classify", "segment"):
+        if stage in TRAINED:
             network = chains.train_config(SETTINGS, stage, wildcards[stage])
             return {"split": SETTINGS.data.train} | network
         chain = chain_of(wildcards)
         if stage == "cam":
             return chains.cam_config(SETTINGS, chain[-1], wildcards.cam)
+        if stage == "affinity_labels":
+            return chains.affinity_labels_config(SETTINGS, wildcards.affinity)
         if stage == "refine":
             return chains.refine_config(SETTINGS, wildcards.refine)
+        if stage == "words":
+            return chains.words_config(SETTINGS, chain[-1])
+        if stage == "walk":
+            return chains.walk_config(SETTINGS, wildcards.affinity, wildcards.refine)
         if stage == "pseudo":
             return chains.pseudo_config(SETTINGS, chain, wildcards.pseudo)
         if stage == "predict":
@@ -142,7 +165,7 @@ def network_source(stage):
     """Params function: digests of the code behind a training or inference job, its network's files included."""
 
     def digests(wildcards):
-        kind = {"cam": "classify", "predict": "segment"}.get(stage, stage)
+        kind = {"cam": "classify", "words": "classify", "predict": "segment"}.get(stage, stage)
         name = wildcards[stage] if kind == stage else chain_of(wildcards)[-1]
         network = getattr(SETTINGS, kind)[name]
         backbone = chains.backbone_file(SETTINGS, network)
@@ -153,30 +176,74 @@ def network_source(stage):
     return digests
 
 
+def affinity_source(script):
+    """Params function: digests of the code behind an affinity network's labels."""
+
+    def digests(wildcards):
+        method = SETTINGS.affinity[wildcards.affinity].method
+        return source(f"workflow_scripts/{script}.py", f"wsss/methods/{method}.py")
+
+    return digests
+
+
+def walk_source(wildcards):
+    network = SETTINGS.affinity[wildcards.affinity]
+    backbone = chains.backbone_file(SETTINGS, network)
+    return source("workflow_scripts/walk.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py")
+
+
 def refine_source(wildcards):
     method = SETTINGS.refine[wildcards.refine].method
     return source("workflow_scripts/refine.py", f"wsss/methods/{method}.py")
 
 
-def figure_split():
-    """The split whose images the report shows: val where there is one."""
-    return next((name for name in ("val", *SETTINGS.data.evaluate) if name in SETTINGS.data.evaluate), None)
+def figure_of(wildcards):
+    return FIGURES[f"{wildcards.paper}/{wildcards.figure}"]
 
 
-def maps_in_figures(wildcards):
-    """The maps along the report's chain: scores of its CAMs, and every label map after them that exists for the split."""
-    chain, seed = SETTINGS.report.chain, SETTINGS.seeds[0]
-    holder = SETTINGS.data.evaluate[wildcards.split]
-    files = {"scores": maps_of(chain[:2], seed, holder)}
-    if chains.stage_of(SETTINGS, chain[2]) == "refine" and not chains.keeps_scores(SETTINGS, chain[2]):
-        files["refined"] = maps_of(chain[:3], seed, holder)
-    files["predicted"] = maps_of(chain, seed, holder)
-    return files | {"images": f"<results>/evaluate/{'/'.join(chain)}/seed-{seed}/{wildcards.split}.images.csv"}
+def maps_of_figure(wildcards):
+    """The maps of every column of a figure, as maps_0, maps_1, ...; the word maps where it shows visual words."""
+    figure, seed = figure_of(wildcards), SETTINGS.seeds[0]
+    if figure.kind == "curve":
+        return {}
+    if figure.kind == "words":
+        folder = f"<results>/words/{'/'.join(figure.chain)}/seed-{seed}/{figure.split}"
+        return {"maps_0": [f"{folder}/{shard}.store" for shard in shards(figure.split)]}
+    holder = SETTINGS.data.evaluate[figure.split]
+    return {f"maps_{number}": maps_of(chain, seed, holder) for number, chain in enumerate(figure.chains)}
+
+
+def evaluations_of_figure(wildcards):
+    """The evaluations that a figure needs, and the images file of the last where it ranks images by it."""
+    figure = figure_of(wildcards)
+    found = [evaluation_path(*cell) for cell in chains.figure_evaluations(SETTINGS, figure)]
+    ranked = getattr(figure, "choose", "fixed") != "fixed"
+    return {"evaluations": found, "images": found[-1].replace(".json", ".images.csv") if ranked else []}
+
+
+def figure_config(wildcards):
+    """What a figure shows, and which run, seed and split each of the input evaluations belongs to."""
+    figure = figure_of(wildcards)
+    return {
+        "kind": figure.kind,
+        "definition": figure.model_dump(mode="json", exclude={"kind", "title", "chain"}),
+        "cells": [[list(chain), seed, split] for chain, seed, split in chains.figure_evaluations(SETTINGS, figure)],
+    }
+
+
+def figure_source(wildcards):
+    return source("workflow_scripts/figure.py", f"wsss/paper_figures/{figure_of(wildcards).kind}.py")
+
+
+def figure_files(wildcards):
+    return expand("<results>/figures/{name}.png", name=FIGURES)
 
 
 def all_cells():
-    """Every (chain, seed, split) of the tables to build, each once."""
-    return list(dict.fromkeys(cell for table in TABLES.values() for cell in chains.evaluations(SETTINGS, table)))
+    """Every (chain, seed, split) of the tables and figures to build, each once."""
+    cells = [cell for table in TABLES.values() for cell in chains.evaluations(SETTINGS, table)]
+    cells += [cell for figure in FIGURES.values() for cell in chains.figure_evaluations(SETTINGS, figure)]
+    return list(dict.fromkeys(cells))
 
 
 def report_tables(wildcards):
@@ -191,19 +258,13 @@ def report_histories(wildcards):
     return [f"<results>/{stage}/{'/'.join(chain)}/seed-{seed}/history.csv" for stage, chain, seed in trainings()]
 
 
-def report_figures(wildcards):
-    """The montages, when some table runs the report's chain anyway."""
-    runs = {(chain, split) for chain, _, split in all_cells()}
-    shown = (tuple(SETTINGS.report.chain), figure_split()) in runs
-    return [f"<results>/figures/{figure_split()}"] if shown else []
-
-
 def trainings():
-    """Every trained network in the tables: (stage, chain up to it, seed)."""
+    """Every trained network in the tables and figures: (stage, chain up to it, seed)."""
+    words = [(tuple(figure.chain), SETTINGS.seeds[0]) for figure in FIGURES.values() if figure.kind == "words"]
     found = {}
-    for chain, seed, _ in all_cells():
+    for chain, seed in [cell[:2] for cell in all_cells()] + words:
         for length, name in enumerate(chain, 1):
-            if (stage := chains.stage_of(SETTINGS, name)) in ("classify", "segment"):
+            if (stage := chains.stage_of(SETTINGS, name)) in TRAINED:
                 found[stage, chain[:length], seed] = None
     return list(found)
 
@@ -213,6 +274,7 @@ def report_settings():
         "dataset": SETTINGS.dataset,
         "evaluations": [f"{' / '.join(chain)}, seed {seed}, {split}" for chain, seed, split in all_cells()],
         "histories": [f"{' / '.join(chain)}, seed {seed}" for _, chain, seed in trainings()],
+        "figures": [[figure.title, figure.caption] for figure in FIGURES.values()],
         "settings": SETTINGS.model_dump(mode="json", include={"dataset", "preset", "seeds", "data", "evaluate"}),
     }
 

@@ -1,36 +1,10 @@
-"""The report: one HTML page, and the montages in it.
+"""The report: one HTML page.
 
 REQUIRED INPUTS
-    the tables, evaluations and loss histories of everything that `build` selects
+    the tables, figures, evaluations and loss histories of everything that `build` selects
 OUTPUTS
-    <results>/figures/{split}/{fixed,best,worst}.png
     <results>/report.html
 """
-
-
-rule figures:
-    """Montages of {wildcards.split}: truth, class activation maps, refined labels, predictions."""
-    input:
-        unpack(maps_in_figures),
-        data=DATA,
-        truth="<results>/data/ground_truth.csv",
-    output:
-        figures=directory("<results>/figures/{split}"),
-    log:
-        "<logs>/figures/{split}.log",
-    benchmark:
-        "<benchmarks>/figures/{split}.tsv"
-    conda:
-        "../envs/wsss.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime="20m",
-    params:
-        config={"count": SETTINGS.report.images},
-        source=source("workflow_scripts/figures.py"),
-    script:
-        "../workflow_scripts/figures.py"
 
 
 rule report:
@@ -39,7 +13,7 @@ rule report:
         tables=report_tables,
         evaluations=report_evaluations,
         histories=report_histories,
-        figures=report_figures,
+        figures=figure_files,
         template="wsss/templates/report.html.j2",
     output:
         page=report(

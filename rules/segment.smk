@@ -1,7 +1,7 @@
 """Segmentation networks trained on pseudo labels.
 
 REQUIRED INPUTS
-    <results>/pseudo/{chain}/seed-{seed}/<train split>/
+    <results>/pseudo/{chain}/seed-{seed}/<train split>/, or the predictions of a round before
 OUTPUTS
     <results>/segment/{chain}/{segment}/seed-{seed}/weights.safetensors, history.csv
 """
@@ -11,7 +11,7 @@ rule segment:
     """Train segmentation network {wildcards.segment} on the labels of {wildcards.chain}, seed {wildcards.seed}."""
     input:
         data=DATA,
-        labels=f"<results>/pseudo/{{chain}}/seed-{{seed}}/{SETTINGS.data.train}",
+        labels=labels_to_learn,
         initial=initial_weights("segment"),
     output:
         weights="<results>/segment/{chain}/{segment}/seed-{seed}/weights.safetensors",

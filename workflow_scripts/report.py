@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wsss import job
 from wsss.costs import read_all
-from wsss.report import build, pictures
+from wsss.report import Picture, build
 
 with job.run(snakemake):
     config = snakemake.params.config
@@ -14,7 +14,7 @@ with job.run(snakemake):
         tables=[Path(path) for path in snakemake.input.tables],
         evaluations=list(zip(config["evaluations"], map(Path, snakemake.input.evaluations), strict=True)),
         histories=list(zip(config["histories"], map(Path, snakemake.input.histories), strict=True)),
-        figures=[picture for folder in snakemake.input.figures for picture in pictures(folder)],
+        figures=[Picture(Path(p), *texts) for p, texts in zip(snakemake.input.figures, config["figures"], strict=True)],
         costs=read_all(Path("benchmarks", config["dataset"])),
         meta={"Packages": job.packages(), "Settings": config["settings"]},
     )

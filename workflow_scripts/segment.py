@@ -8,7 +8,7 @@ from wsss.segment import train
 with job.run(snakemake) as running:
     train(
         data=Path(snakemake.input.data[0]).parent,
-        labels=snakemake.input.labels,
+        labels=list(snakemake.input.labels),
         initial_weights=snakemake.input.get("initial"),
         seed=int(snakemake.wildcards.seed),
         job=running,

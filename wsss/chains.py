@@ -1,6 +1,6 @@
 """Chains: sequences of variant names that are the paths of results. What each stage reads, from settings alone.
 
-    classify/<a>  cam/<a>/<b>  refine/<a>/<b>/<c>  pseudo/<a>/<b>/<c>/<d>  segment/...  predict/...
+    classify/<a>  cam/<a>/<b>  affinity/<a>/<b>/<c>  refine/<a>/<b>/<c>/<d>  pseudo/...  segment/...  predict/...
 
 Every function that ends in `_config` returns the plain dict slice that is a rule's `params.config`.
 """
@@ -13,20 +13,22 @@ from typing import Any
 
 from wsss import interface
 from wsss.errors import UserError
-from wsss.settings import STAGES, Network, Settings, Table
+from wsss.figure_settings import Curve, Figure, Words
+from wsss.settings import STAGES, TRAINED, Network, Settings, Table
 
 BEFORE = {
     "classify": (None,),
     "cam": ("classify",),
-    "refine": ("cam", "refine"),
+    "affinity": ("cam", "refine"),
+    "refine": ("cam", "refine", "affinity"),
     "pseudo": ("cam", "refine"),
-    "segment": ("pseudo",),
+    "segment": ("pseudo", "predict"),
     "predict": ("segment",),
 }
 SCORED = ("cam", "refine", "pseudo", "predict")
 """Stages whose results are label or score maps, so that an evaluation of them exists."""
 
-NEEDED = {"classify": "class_maps", "segment": "logits", "refine": "refine"}
+NEEDED = {"classify": "class_maps", "affinity": "labels", "segment": "logits", "refine": "refine"}
 """What a method must define to serve a stage."""
 
 WEIGHT_FILES = {".pth", ".pt", ".params", ".safetensors"}
@@ -49,11 +51,39 @@ def check_chain(settings: Settings, chain: Sequence[str], where: str) -> None:
             stage = stage_of(settings, variant)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        if before not in BEFORE[stage]:
+        masks = stage == "pseudo" and settings.pseudo[variant].source == "ground_truth"
+        if before not in ((None,) if masks else BEFORE[stage]):
             raise UserError(
                 f"{where}: '{variant}' ({stage}) cannot follow {before or 'the images'} in {'/'.join(chain)}"
             )
         before = stage
+    _check_walks(settings, chain, where)
+
+
+def _check_walks(settings: Settings, chain: Sequence[str], where: str) -> None:
+    """A refinement by a trained network stands behind that network, and nothing else does."""
+    for before, name in zip((None, *chain), chain, strict=False):
+        network = settings.affinity.get(before) if before else None
+        if (name in walks(settings)) != (network is not None) or (
+            network and network.method != settings.refine[name].method
+        ):
+            raise UserError(
+                f"{where}: '{name}' cannot follow '{before}' in {'/'.join(chain)}; behind an affinity network stands a "
+                "refinement by its own method, and such a refinement only there"
+            )
+
+
+def walks(settings: Settings) -> list[str]:
+    """Refinements by a trained network: their method builds one."""
+    methods = {name: given.method for name, given in settings.refine.items()}
+    return [
+        n for n, m in methods.items() if interface.exists("methods", m) and interface.provides("methods", m, "build")
+    ]
+
+
+def maps_before(settings: Settings, chain: Sequence[str]) -> Sequence[str]:
+    """The chain up to the maps that the next stage reads: a network behind them holds none."""
+    return chain[:-1] if chain[-1] in settings.affinity else chain
 
 
 def variant(settings: Settings, name: str) -> Any:
@@ -120,7 +150,13 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
     """Slice of a training rule: network and recipe."""
     network: Network = getattr(settings, stage)[name]
     _check_method(stage, name, network.method)
-    config = network_config(settings, network, f"{stage}.{name}")
+    config = network_config(settings, network, f"{stage}.{name}") | {"start": network.start}
+    if hook := interface.hook(network.method, stage):
+        config["data_options"] = interface.options(
+            "methods", network.method, network.data, f"{stage}.{name}.data", function=hook
+        )
+    elif network.data:
+        raise UserError(f"{stage}.{name}.data: {network.method} has no options for its samples; remove the key")
     return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
 
 
@@ -134,8 +170,23 @@ def refine_config(settings: Settings, name: str) -> dict[str, Any]:
     """Slice of a refinement: method, background threshold, options with defaults."""
     given = settings.refine[name]
     _check_method("refine", name, given.method)
-    options = interface.options("methods", given.method, given.options, f"refine.{name}.options")
+    options = interface.options("methods", given.method, given.options, f"refine.{name}.options", function="refine")
     return given.model_dump(mode="json") | {"options": options}
+
+
+def walk_config(settings: Settings, affinity: str, name: str) -> dict[str, Any]:
+    """Slice of a refinement by a trained network: method, options, and the network that it loads."""
+    network = network_config(settings, settings.affinity[affinity], f"affinity.{affinity}")
+    return _without(refine_config(settings, name), "background") | {"network": network}
+
+
+def affinity_labels_config(settings: Settings, name: str) -> dict[str, Any]:
+    """Slice of an affinity network's training labels: method, threshold, options with defaults."""
+    given = settings.affinity[name]
+    _check_method("affinity", name, given.method)
+    where = f"affinity.{name}.labels"
+    options = interface.options("methods", given.method, given.labels, where, function="labels")
+    return {"method": given.method, "background": given.background, "options": options}
 
 
 def pseudo_config(settings: Settings, chain: Sequence[str], name: str) -> dict[str, Any]:
@@ -172,48 +223,76 @@ def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
     stages = {stage_of(settings, name): name for name in chain}
     last = stage_of(settings, chain[-1])
     inference = variant(settings, stages["predict"] if last == "predict" else stages["cam"])
-    roles = [settings.backbones[variant(settings, stages[s]).backbone] for s in ("classify", "segment") if s in stages]
+    roles = [settings.backbones[variant(settings, stages[stage]).backbone] for stage in TRAINED if stage in stages]
+    presets = [_preset(settings, name) for name in chain if name in settings.refine]
     found = {
         "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
         "scales": " ".join(f"{scale:g}" for scale in inference.scales),
         "flip": str(inference.flip).lower(),
-        "crf": inference.crf or "none" if last == "predict" else _refinement(settings, stages.get("refine")),
-        "labels_at_inference": last != "predict",
+        "crf": inference.crf or "none" if last == "predict" else ", ".join(filter(None, presets)) or "none",
+        "labels_at_inference": last != "predict" or inference.labels,
+        "supervision": "masks" if "cam" not in stages else "image-level labels",
     }
-    if not keeps_scores(settings, chain[-1]):
+    if not keeps_scores(settings, chain[-1]) and "cam" in stages:
         found["pseudo_threshold"] = _label_background(settings, chain)
     return found
 
 
-def _refinement(settings: Settings, name: str | None) -> str:
-    """The CRF preset of a refinement, or its method where it has none."""
-    if name is None:
-        return "none"
-    return str(refine_config(settings, name)["options"].get("preset", settings.refine[name].method))
+def _preset(settings: Settings, name: str) -> str | None:
+    """The CRF preset of a refinement; None where it has none."""
+    return refine_config(settings, name)["options"].get("preset")
 
 
 def needs_evaluation(settings: Settings, chain: Sequence[str], name: str) -> bool:
     """Whether stage variant `name` after `chain` needs the threshold that an evaluation of `chain` chooses."""
-    return keeps_scores(settings, chain[-1]) and isinstance(variant(settings, name).background, str)
+    maps = maps_before(settings, chain)
+    return (
+        name not in walks(settings)
+        and keeps_scores(settings, maps[-1])
+        and isinstance(variant(settings, name).background, str)
+    )
 
 
 def built_tables(settings: Settings) -> dict[str, Table]:
     """The tables that `build` selects; UserError when a pattern matches none or a chain is impossible."""
+    known = [*settings.tables, *settings.figures]
     for pattern in settings.build:
-        if not any(fnmatchcase(name, pattern) for name in settings.tables):
-            raise UserError(f"build: no table matches '{pattern}'; there are: {', '.join(settings.tables)}")
-    chosen = {n: t for n, t in settings.tables.items() if any(fnmatchcase(n, pattern) for pattern in settings.build)}
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise UserError(f"build: no table or figure matches '{pattern}'; there are: {', '.join(known)}")
+    tables = settings.tables
+    chosen = {name: tables[name].with_rounds(settings.rounds) for name in tables if _selected(settings, name)}
     for name, table in chosen.items():
         for row in table.rows:
             for chain in chains_of_row(row):
                 check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
                 _refuse_unscored(settings, chain, f"tables.{name}, row '{row.row}'")
-    if settings.report.chain:
-        check_chain(settings, settings.report.chain, "report.chain")
-        if stage_of(settings, settings.report.chain[-1]) != "predict":
-            raise UserError("report.chain: must end in a variant of predict, or be empty")
     return chosen
+
+
+def built_figures(settings: Settings) -> dict[str, Figure]:
+    """The figures that `build` selects, of scored splits; UserError when a chain is impossible."""
+    chosen = {
+        name: figure
+        for name, figure in settings.figures.items()
+        if _selected(settings, name) and figure.split in settings.data.evaluate
+    }
+    for name, figure in chosen.items():
+        for chain in figure.chains:
+            check_chain(settings, chain, f"figures.{name}")
+            refuse = _refuse_wordless if isinstance(figure, Words) else _refuse_unscored
+            refuse(settings, chain, f"figures.{name}")
+    return chosen
+
+
+def _selected(settings: Settings, name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in settings.build)
+
+
+def _refuse_wordless(settings: Settings, chain: Sequence[str], where: str) -> None:
+    network = settings.classify.get(chain[-1])
+    if network is None or not interface.provides("methods", network.method, "word_map"):
+        raise UserError(f"{where}: ends in {chain[-1]}, which is no classifier with visual words (word_map)")
 
 
 def _refuse_unscored(settings: Settings, chain: Sequence[str], where: str) -> None:
@@ -226,10 +305,11 @@ def _refuse_unscored(settings: Settings, chain: Sequence[str], where: str) -> No
 
 def faults(settings: Settings) -> list[str]:
     """Every fault of variants, their options and the tables' chains that the types alone do not show."""
-    checks: list[Callable[[], object]] = [lambda: built_tables(settings)]
-    for stage in ("classify", "segment"):
+    checks: list[Callable[[], object]] = [lambda: built_tables(settings), lambda: built_figures(settings)]
+    for stage in TRAINED:
         checks += [partial(train_config, settings, stage, name) for name in getattr(settings, stage)]
     checks += [partial(refine_config, settings, name) for name in settings.refine]
+    checks += [partial(affinity_labels_config, settings, name) for name in settings.affinity]
     found = []
     for check in checks:
         try:
@@ -255,6 +335,19 @@ def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...],
         for seed in settings.seeds
     }
     return list(found)
+
+
+def figure_evaluations(settings: Settings, figure: Figure) -> list[tuple[tuple[str, ...], int, str]]:
+    """All (chain, seed, split) whose evaluation a figure needs: curves show all seeds, pictures the first."""
+    if isinstance(figure, Words):
+        return []
+    seeds = settings.seeds if isinstance(figure, Curve) else settings.seeds[:1]
+    return list(dict.fromkeys((tuple(chain), seed, figure.split) for chain in figure.chains for seed in seeds))
+
+
+def words_config(settings: Settings, classify: str) -> dict[str, Any]:
+    """Slice of the visual words' assignment: the network that it loads."""
+    return {"network": network_config(settings, settings.classify[classify], f"classify.{classify}")}
 
 
 def _label_background(settings: Settings, chain: Sequence[str]) -> str:

@@ -1,60 +1,37 @@
 """Stage `classify`: train a network from image-level labels. Masks cannot be reached from here."""
 
-from pathlib import Path
+import importlib
 from typing import Any
 
 import numpy as np
 
 from wsss.data.images import read_rgb
 from wsss.data.manifest import Sample, read_manifest
+from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
-from wsss.job import Job
-from wsss.networks import trainee
-from wsss.training import fit
+from wsss.networks import train as train_network
 
 
-def train(
-    *,
-    data: str,
-    split: str,
-    seed: int,
-    job: Job,
-    weights: str,
-    history: str,
-    initial_weights: str | None,
-    recipe: dict[str, Any],
-    **network: Any,
-) -> None:
-    """Train the network described by `network` (see networks.assemble) on a split's image-level labels."""
+def train(*, data: str, split: str, method: str, data_options: dict[str, Any] | None = None, **training: Any) -> None:
+    """Train the method's network (`training`: the other keywords of networks.train) on a split's image-level labels.
+
+    A method's `guide` (superpixels, say) is an integer map per image, cut like the image; -1 stands around it.
+    """
     manifest = read_manifest(data)
-    samples = manifest.split(split)
+    samples, count = manifest.split(split), len(manifest.classes)
     if not any(sample.labels for sample in samples):
         raise UserError(f"{data}: no image of split '{split}' has a label; correct the labels")
-    model, augment = trainee(
-        num_classes=len(manifest.classes),
-        seed=seed,
-        threads=job.threads,
-        recipe=recipe,
-        initial_weights=initial_weights,
-        network=network,
-    )
-    print(f"{len(samples)} images, {len(manifest.classes)} classes", flush=True)
 
-    def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        image_3HW, _ = augment(read_rgb(samples[index].image), rng)
-        return {"image": image_3HW, "labels": multi_hot(samples[index], len(manifest.classes))}
+    guide = getattr(importlib.import_module(f"wsss.methods.{method}"), "guide", None)
 
-    fit(
-        model,
-        sample,
-        len(samples),
-        recipe=recipe,
-        seed=seed,
-        job=job,
-        weights=Path(weights),
-        history=Path(history),
-        name=lambda index: samples[index].id,
-    )
+    def arrays(augment: Augmentation, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        rgb_HW3, labels_C = read_rgb(sample.image), multi_hot(sample, count)
+        if guide is None:
+            return {"image": augment(rgb_HW3, rng)[0], "labels": labels_C}
+        image_3HW, guide_HW = augment(rgb_HW3, rng, guide(rgb_HW3, **data_options or {}), outside=-1)
+        return {"image": image_3HW, "labels": labels_C, "guide": np.asarray(guide_HW)}
+
+    train_network(samples, count, arrays, method=method, **training)
 
 
 def multi_hot(sample: Sample, num_classes: int) -> np.ndarray:

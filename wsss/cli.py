@@ -60,16 +60,19 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
 @app.command()
 @_one_line_errors
 def show(configfile: Config = None) -> None:
-    """Print the first table of a configuration's results, and where all tables and the report lie."""
-    from wsss.chains import built_tables
+    """Print the first table of a configuration's results, and where all tables, figures and the report lie."""
+    from wsss.chains import built_figures, built_tables
 
     settings = _settings(configfile)
     root = Path("results", settings.dataset)
     tables = [root / "tables" / f"{name}.md" for name in built_tables(settings)]
-    if not tables[0].is_file():
-        raise UserError(f"{tables[0]}: is not there yet; run snakemake with this configuration")
-    print(tables[0].read_text(encoding="utf-8"))
+    figures = [root / "figures" / f"{name}.png" for name in built_figures(settings)]
+    for table in tables[:1]:
+        if not table.is_file():
+            raise UserError(f"{table}: is not there yet; run snakemake with this configuration")
+        print(table.read_text(encoding="utf-8"))
     print("Tables (also .csv, .html, .tex):", *tables, sep="\n  ")
+    print("Figures:", *figures, sep="\n  ")
     print(f"Report:\n  {root / 'report.html'}")
 
 

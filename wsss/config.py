@@ -1,4 +1,4 @@
-"""Resolves the configuration: config.yaml and the tables, then a preset, then the user's overlay.
+"""Resolves the configuration: config.yaml, the tables and the figures, then a preset, then the user's overlay.
 
 Nothing here imports torch: every cluster job parses the settings again.
 """
@@ -46,11 +46,13 @@ def presets() -> list[str]:
 
 
 def resolve(overlay: dict[str, Any]) -> Settings:
-    """Settings from config.yaml and config/tables.yaml, then the overlay's preset, then the overlay itself.
+    """Settings from config.yaml, its tables and figures, then the overlay's preset, then the overlay itself.
 
     Raises UserError that names the key, and the nearest valid one where a key is unknown.
     """
-    base = merge(read_yaml(ROOT / "config" / "tables.yaml"), read_yaml(ROOT / "config.yaml"))
+    base = read_yaml(ROOT / "config.yaml")
+    for part in ("tables", "figures"):
+        base = merge(read_yaml(ROOT / "config" / f"{part}.yaml"), base)
     preset = overlay.get("preset")
     if preset is not None:
         if preset not in presets():

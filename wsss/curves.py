@@ -2,6 +2,8 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,15 @@ STYLE = {
     **{"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False},
     **{"svg.fonttype": "path", "svg.hashsalt": "wsss", "axes.grid": True, "grid.alpha": 0.25},
 }
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of values: points (x, value, standard deviation), or one value that holds everywhere (`level`)."""
+
+    caption: str
+    level: bool = False
+    points: list[tuple[float, float, float]] = field(default_factory=list)
 
 
 def threshold_curve(
@@ -73,6 +84,27 @@ def loss_curve(history: str | Path, out: str | Path, *, dark: bool = False) -> N
         if len(loss) and np.nanmin(loss) > 0 and np.nanmax(loss) > 20 * np.nanmin(loss):
             axes.set_yscale("log")
         axes.set(xlabel="step", ylabel="loss")
+        _legend(figure, axes)
+        _save(figure, out)
+
+
+def value_curve(lines: Sequence[Series], out: str | Path, *, x: str, y: str) -> None:
+    """Plot values over a number, levels as black horizontal lines; bars show standard deviations above zero."""
+    with matplotlib.rc_context(_style(dark=False)):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        dashes, colours = cycle(("--", ":", "-.")), cycle(("#d55e00", "#0072b2", "#009e73", "#cc79a7"))
+        for line in lines:
+            place, value, spread = np.array(line.points, np.float64).reshape(-1, 3).T
+            if line.level and len(value):
+                axes.axhline(value[0], color="#1c2026", linestyle=next(dashes), linewidth=1.4, label=line.caption)
+            elif len(value):
+                colour, bars = next(colours), spread if spread.any() else None
+                axes.errorbar(place, value, bars, fmt="o-", color=colour, lw=1.8, capsize=3, label=line.caption)
+        if not any(line.points for line in lines):
+            axes.text(0.5, 0.5, "no scores: there is no ground truth", transform=axes.transAxes, ha="center")
+        axes.set(xlabel=x, ylabel=y)
+        axes.margins(y=0.15)
         _legend(figure, axes)
         _save(figure, out)
 

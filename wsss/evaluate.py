@@ -159,7 +159,8 @@ def _count_maps(task: _Task, id: str, sweep: Sweep) -> ImageCounts:
     if kind_of(record) != "scores":
         raise UserError("the record holds labels, but the first one scores; write all in one form")
     size = full_size(record, truth_HW, task.truth[id].mask)
-    return sweep.count(enlarge(record.array, size), record.meta["classes"], truth_HW)
+    score_KHW = enlarge(record.array, size, record.meta.get("grid"))
+    return sweep.count(score_KHW, record.meta["classes"], truth_HW)
 
 
 def _score_labels(task: _Task) -> tuple[dict[str, Rule], ImageScores]:
@@ -187,7 +188,8 @@ def _count_labels(task: _Task, id: str) -> np.ndarray:
     size = full_size(record, truth_HW, mask)
     label_HW = record.array
     if label_HW.dtype.kind == "f":
-        label_HW = labels_at(enlarge(label_HW, size), record.meta["classes"], None)
+        score_KHW = enlarge(label_HW, size, record.meta.get("grid"))
+        label_HW = labels_at(score_KHW, record.meta["classes"], None)
     return confusion(truth_HW, label_HW, task.classes)
 
 

@@ -1,44 +1,33 @@
-"""Pictures of results: class maps over images, coloured masks, panels with captions.
+"""Pictures of results: class maps over images, coloured masks, sheets of panels with captions.
 
 Letters: H W the image. The same input gives the same bytes.
 """
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from wsss.errors import UserError
 from wsss.files import atomic_write
 
-IGNORED = 255
-INK, PAPER, FRAME = (28, 32, 38), (255, 255, 255), (208, 212, 218)
+Colour = tuple[int, int, int]
+INK, SOFT, PAPER, FRAME = (28, 32, 38), (93, 102, 115), (255, 255, 255), (208, 212, 218)
+GREEN, RED = (38, 150, 84), (208, 58, 48)
+GAP, LINE, SIZE, THICK, SWATCH = 10, 17, 13, 4, 12
+"""Pixels: between panels, per line of text, of the font, of a coloured frame, of a key's square."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a montage, uint8 [H, W, 3], with the lines of text below it."""
+    """One picture of a sheet, uint8 [H, W, 3], with the lines of text below it and the colour of its frame."""
 
     image_HW3: np.ndarray
     caption: str = ""
-
-
-@dataclass(frozen=True)
-class Example:
-    """All that is known of one image: ground truth, score maps in [0, 1] by class name, label maps by name.
-
-    image_HW3 uint8; truth_HW and the label maps uint8 [H, W] with 255 = ignored; score maps float [H, W].
-    """
-
-    id: str
-    image_HW3: np.ndarray
-    truth_HW: np.ndarray | None
-    scores: Mapping[str, np.ndarray]
-    labels: Mapping[str, np.ndarray]
+    frame: Colour | None = None
 
 
 def overlay(image_HW3: np.ndarray, score_HW: np.ndarray, *, strength: float = 0.75) -> np.ndarray:
@@ -53,102 +42,139 @@ def overlay(image_HW3: np.ndarray, score_HW: np.ndarray, *, strength: float = 0.
     return np.rint(mixed_HW3).astype(np.uint8)
 
 
+def spotlight(image_HW3: np.ndarray, mask_HW: np.ndarray, *, strength: float = 0.55) -> np.ndarray:
+    """The image where a boolean mask holds, and elsewhere pale and grey: uint8 [H, W, 3]."""
+    pale_HW3 = (1 - strength) * image_HW3.mean(axis=2, keepdims=True) + strength * 255.0
+    return np.where(mask_HW[..., None], image_HW3, np.rint(pale_HW3)).astype(np.uint8)
+
+
 def colour_mask(label_HW: np.ndarray, palette: np.ndarray) -> np.ndarray:
     """Labels uint8 [H, W] in the colours of a palette uint8 [256, 3]: uint8 [H, W, 3]."""
     return palette[label_HW]
 
 
-def image_miou(label_HW: np.ndarray, truth_HW: np.ndarray) -> float | None:
-    """Mean IoU in [0, 1] over the classes in truth or prediction; pixels with truth 255 do not count."""
-    valid_HW = truth_HW != IGNORED
-    label, truth = label_HW[valid_HW], truth_HW[valid_HW]
-    present = np.union1d(label, truth)
-    found = [np.sum((label == c) & (truth == c)) / np.sum((label == c) | (truth == c)) for c in present]
-    return float(np.mean(found)) if found else None
+def sheet(
+    rows: Sequence[Sequence[Panel]],
+    out: str | Path,
+    *,
+    header: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    legend: Sequence[tuple[Colour, str]] = (),
+    group: int = 1,
+    cell: tuple[int, int] = (200, 150),
+) -> None:
+    """Write a PNG of rows of panels, each as large as fits into `cell` = (width, height) pixels, captions below.
 
-
-def choose(images_csv: str | Path, ids: Sequence[str], count: int) -> dict[str, list[str]]:
-    """Ids to show: fixed (evenly spaced over `ids`); best and worst by an evaluation's images file (columns id, miou).
-
-    At most `count` each; ties go by id. UserError when the file lacks a column.
+    `header`: texts above the columns; `labels`: texts left of the rows; `legend`: what colours mean, at the bottom;
+    `group`: how many rows belong together. Texts may have several lines; the first of a header or label is bold, long
+    ones are wrapped to their cell.
     """
-    with open(images_csv, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        if not {"id", "miou"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{images_csv}: needs the columns id and miou; run the evaluation again")
-        rows = list(reader)
-    ids = sorted(ids)
-    ranked = sorted((float(row["miou"]), row["id"]) for row in rows if row["miou"] not in ("", "nan"))
-    fixed = [ids[index * len(ids) // count] for index in range(count)] if len(ids) > count else ids
-    best = sorted(ranked, key=lambda pair: (-pair[0], pair[1]))[:count]
-    return {"fixed": fixed, "best": [key for _, key in best], "worst": [key for _, key in ranked[:count]]}
-
-
-def qualitative(examples: Sequence[Example], palette: np.ndarray, out: str | Path, *, height: int = 180) -> None:
-    """Write a PNG, a row per example: image, ground truth, class maps, label maps with their IoU in %."""
-    rows = []
-    for example in examples:
-        row = [Panel(example.image_HW3, example.id)]
-        if example.truth_HW is not None:
-            row.append(Panel(colour_mask(example.truth_HW, palette), "ground truth"))
-        row += [Panel(overlay(example.image_HW3, score_HW), name) for name, score_HW in example.scores.items()]
-        for name, label_HW in example.labels.items():
-            score = None if example.truth_HW is None else image_miou(label_HW, example.truth_HW)
-            caption = name if score is None else f"{name}\nIoU {100 * score:.1f}"
-            row.append(Panel(colour_mask(label_HW, palette), caption))
-        rows.append(row)
-    montage(rows, out, height=height)
-
-
-def montage(rows: Sequence[Sequence[Panel]], out: str | Path, *, height: int = 180) -> None:
-    """Write a PNG of rows of panels, each `height` pixels high (wide ones lower), captions below."""
     if not rows or not all(rows):
-        raise ValueError("a montage needs at least one row, and every row at least one panel")
-    gap, line = max(6, height // 16), max(12, height // 11)
-    font = _font(max(10, height // 14))
-    drawn = [[_fit(panel.image_HW3, height) for panel in row] for row in rows]
-    boxes = [[max(picture.width, height // 2) for picture in row] for row in drawn]
-    texts = [
-        [_wrap(panel.caption, font, box) for panel, box in zip(row, widths, strict=True)]
-        for row, widths in zip(rows, boxes, strict=True)
-    ]
-    tops, bottom = [], gap
-    for pictures, captions in zip(drawn, texts, strict=True):
-        tops.append(bottom)
-        bottom += max(p.height for p in pictures) + max(len(lines) for lines in captions) * line + 2 * gap
-    width = max(sum(widths) + gap * (len(widths) + 1) for widths in boxes)
-    sheet = Image.new("RGB", (width, bottom), PAPER)
-    brush = ImageDraw.Draw(sheet)
-    for top, pictures, widths, captions in zip(tops, drawn, boxes, texts, strict=True):
-        left, floor = gap, top + max(p.height for p in pictures)
-        for picture, box, lines in zip(pictures, widths, captions, strict=True):
-            sheet.paste(picture, (left, top))
-            brush.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=FRAME)
-            for index, text in enumerate(lines):
-                brush.text((left, floor + 4 + index * line), text, fill=INK, font=font)
-            left += box + gap
+        raise ValueError("a sheet needs at least one row, and every row at least one panel")
+    wide = cell[0]
+    left = GAP + (max(_width(label, bold=True) for label in labels) + GAP if labels else 0)
+    columns = [left + number * (wide + GAP) for number in range(max(len(row) for row in rows))]
+    width = columns[-1] + wide + GAP
+    texts = [[_wrap(panel.caption, wide) for panel in row] for row in rows]
+    heads, keys = [_wrap(text, wide, bold=True) for text in header], _keys(legend, width)
+    pictures = [[_fit(panel.image_HW3, cell) for panel in row] for row in rows]
+    highs = [max(picture.height for picture in row) for row in pictures]
+    gaps = [GAP + 4 if group == 1 or number % group else 3 * GAP for number in range(1, len(rows) + 1)]
+    tops = np.cumsum([_height(heads) + GAP, *(np.add(highs, [_height(row) for row in texts]) + gaps)]).tolist()
+    board = _Board(width, tops[-1] + (keys[-1][1] + LINE + GAP if keys else 0))
+    for x, lines in zip(columns, heads, strict=False):
+        board.text((x + wide // 2, 6), lines, titled=True)
+    for top, high, row, drawn, captions in zip(tops, highs, rows, pictures, texts, strict=False):
+        for x, panel, picture, lines in zip(columns, row, drawn, captions, strict=False):
+            board.panel((x + (wide - picture.width) // 2, top + (high - picture.height) // 2), picture, panel.frame)
+            board.text((x + wide // 2, top + high + 4), lines)
+    for top, high, label in zip(tops, highs, labels, strict=False):
+        lines = label.splitlines()
+        board.text((GAP, top + (high - len(lines) * LINE) // 2), lines, titled=True, anchor="la")
+    for x, y, colour, name in keys:
+        board.key((x, tops[-1] + y), colour, name)
     with atomic_write(out) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        board.picture.save(temporary, format="PNG", optimize=True)
 
 
-def _fit(image_HW3: np.ndarray, height: int) -> Image.Image:
-    """Picture of the given height, or lower where it would be wider than twice that height."""
-    picture = Image.fromarray(np.ascontiguousarray(image_HW3, np.uint8))
-    factor = min(height / picture.height, 2 * height / picture.width)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return picture.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
+class _Board:
+    """The picture of a sheet, and what is drawn on it."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.picture = Image.new("RGB", (width, height), PAPER)
+        self.brush = ImageDraw.Draw(self.picture)
+
+    def panel(self, at: tuple[int, int], image: Image.Image, frame: Colour | None) -> None:
+        """An image and its frame: thin around it, or thick and coloured over its margin."""
+        self.picture.paste(image, at)
+        box = (at[0] - 1, at[1] - 1, at[0] + image.width, at[1] + image.height)
+        self.brush.rectangle(box, outline=frame or FRAME, width=1 if frame is None else THICK + 1)
+
+    def text(self, at: tuple[int, int], lines: Sequence[str], *, titled: bool = False, anchor: str = "ma") -> None:
+        """Lines of text; with `titled` the first is bold and the others are pale."""
+        for number, line in enumerate(lines):
+            fill = SOFT if titled and number else INK
+            font = _font(bold=titled and not number)
+            self.brush.text((at[0], at[1] + number * LINE), line, fill=fill, font=font, anchor=anchor)
+
+    def key(self, at: tuple[int, int], colour: Colour, name: str) -> None:
+        """A coloured square and what it means."""
+        self.brush.rectangle((*at, at[0] + SWATCH, at[1] + SWATCH), fill=colour, outline=FRAME)
+        self.text((at[0] + SWATCH + 6, at[1] - 2), [name], anchor="la")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
+def _fit(image_HW3: np.ndarray, cell: tuple[int, int]) -> Image.Image:
+    """The image as large as fits into a cell, at least one pixel wide and high."""
+    image = Image.fromarray(np.ascontiguousarray(image_HW3, np.uint8))
+    factor = min(cell[0] / image.width, cell[1] / image.height)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    return image.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.NEAREST)
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """Lines of a caption, each cut with an ellipsis where it is wider than its panel."""
+def _keys(legend: Sequence[tuple[Colour, str]], width: int) -> list[tuple[int, int, Colour, str]]:
+    """Left and top edge of every key, in rows that are no wider than `width`."""
+    placed: list[tuple[int, int, Colour, str]] = []
+    x, y = GAP, 0
+    for colour, name in legend:
+        size = SWATCH + 6 + _width(name)
+        if placed and x + size > width - GAP:
+            x, y = GAP, y + LINE + 4
+        placed.append((x, y, colour, name))
+        x += size + 18
+    return placed
+
+
+@cache
+def _font(*, bold: bool = False) -> ImageFont.FreeTypeFont:
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", name)), SIZE)
+
+
+def _width(text: str, *, bold: bool = False) -> int:
+    return int(max((_font(bold=bold).getlength(line) for line in text.splitlines()), default=0)) + 1
+
+
+def _height(texts: Sequence[Sequence[str]]) -> int:
+    """Height of the longest of several texts, given as lines."""
+    return LINE * max((len(lines) for lines in texts), default=0)
+
+
+def _wrap(text: str, width: int, *, bold: bool = False) -> list[str]:
+    """Lines of a text broken between words; a word wider than `width` is cut with an ellipsis."""
     lines = []
-    for line in text.splitlines():
-        cut = line
-        while cut and font.getlength(cut) > width:
-            cut = cut[:-2] + "…" if len(cut) > 2 else ""
-        lines.append(cut)
-    return lines
+    for paragraph in text.splitlines():
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}" if line else word
+            if line and _width(longer, bold=bold) > width:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    return [_cut(line, width, bold=bold) for line in lines]
+
+
+def _cut(text: str, width: int, *, bold: bool) -> str:
+    while text and _width(text, bold=bold) > width:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    return text

@@ -12,7 +12,10 @@ from wsss.errors import UserError
 
 PACKAGE = Path(__file__).parent
 WORKFLOW_ARGUMENTS = {"backbone", "num_classes"}
+SAMPLE_HOOKS = {"classify": "guide", "segment": "examples"}
+"""Functions by which a method makes training samples of its own, by stage."""
 ENTRY_POINTS = ("build", "refine")
+"""What makes a file a method or a backbone."""
 
 
 @cache
@@ -43,6 +46,12 @@ def provides(folder: str, module: str, function: str) -> bool:
     return any(isinstance(node, ast.FunctionDef) and node.name == function for node in ast.walk(tree))
 
 
+def hook(method: str, stage: str) -> str | None:
+    """Name of the method's own sample function for a stage, if it has one."""
+    name = SAMPLE_HOOKS.get(stage)
+    return name if name and _function(_module("methods", method), name) else None
+
+
 def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
     """Literal value of a module-level constant of wsss/<folder>/<module>.py."""
     for node in _tree(_module(folder, module)).body:
@@ -52,15 +61,20 @@ def constant(folder: str, module: str, name: str, default: Any = None) -> Any:
 
 
 def _entry(path: Path) -> ast.FunctionDef | None:
+    return next((found for name in ENTRY_POINTS if (found := _function(path, name))), None)
+
+
+def _function(path: Path, name: str) -> ast.FunctionDef | None:
     functions = (node for node in _tree(path).body if isinstance(node, ast.FunctionDef))
-    return next((node for node in functions if node.name in ENTRY_POINTS), None)
+    return next((node for node in functions if node.name == name), None)
 
 
 @cache
-def _model(folder: str, module: str) -> type[BaseModel]:
-    entry = _entry(_module(folder, module))
-    assert entry is not None
-    arguments = entry.args
+def _model(folder: str, module: str, function: str) -> type[BaseModel]:
+    found = _function(_module(folder, module), function)
+    if found is None:
+        raise UserError(f"{folder[:-1]} '{module}' defines no function {function}")
+    arguments = found.args
     names = {"Literal": Literal, "Sequence": Sequence}
     fields: dict[str, Any] = {}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
@@ -70,15 +84,15 @@ def _model(folder: str, module: str) -> type[BaseModel]:
     return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
 
 
-def options(folder: str, module: str, given: dict[str, Any], where: str) -> dict[str, Any]:
-    """Options of a method or backbone file, checked against its entry point's keywords and filled with its defaults.
+def options(folder: str, module: str, given: dict[str, Any], where: str, *, function: str = "build") -> dict[str, Any]:
+    """Options of a method or backbone file, checked against a function's keywords and filled with its defaults.
 
     Raises UserError with `where` (the settings' key) when a keyword is unknown or has the wrong type.
     """
     try:
-        return _model(folder, module)(**given).model_dump(mode="json")
+        return _model(folder, module, function)(**given).model_dump(mode="json")
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        known = ", ".join(sorted(_model(folder, module).model_fields)) or "none"
+        known = ", ".join(sorted(_model(folder, module, function).model_fields)) or "none"
         raise UserError(f"{where}.{key}: {first['msg']}; {module} has the options: {known}") from None

@@ -3,8 +3,10 @@
 Legend: B batch, C classes, H x W image, h x w features.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone
@@ -26,6 +28,18 @@ class TrainableModel(nn.Module):
     def after_step(self, progress: object) -> None:
         """Called after every update; an EMA network, say, follows here."""
 
+    own_inference: bool = False
+    """Whether the network turns whole images into maps or probabilities by itself."""
+
+    def start(self, state: dict[str, Tensor]) -> None:
+        """Take over the trained weights of another network (settings: `start`)."""
+        raise NotImplementedError
+
+    calibration_batches: int = 0
+
+    def calibrate(self, batches: Iterable[dict[str, Tensor]]) -> None:
+        """Called once after the last update with `calibration_batches` batches: statistics that inference needs."""
+
 
 class Classifier(TrainableModel):
     """A network of stage `classify`."""
@@ -34,10 +48,25 @@ class Classifier(TrainableModel):
         """Raw score maps (B,C,h,w) before any ReLU."""
         raise NotImplementedError
 
+    def branches(self, image_BCHW: Tensor) -> dict[str, Tensor]:
+        """Raw score maps (B,C,h,w) by branch; most networks have only the classifier's, `img`."""
+        return {"img": self.class_maps(image_BCHW)}
+
+    def image_maps(self, rgb_HW3: np.ndarray, keys: list[int], scales: list[float]) -> Tensor:
+        """Score maps (K,h,w) >= 0 of the classes `keys` (from 0), for networks with an inference of their own."""
+        raise NotImplementedError
+
 
 class Segmenter(TrainableModel):
     """A network of stage `segment`."""
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
         """Logits (B,C+1,h,w), background first."""
+        raise NotImplementedError
+
+    def image_probabilities(self, image_3HW: Tensor, classes: Sequence[int]) -> Tensor:
+        """Probabilities (L,H,W) of one normalised image, for networks with an inference of their own.
+
+        `classes`: the ids that may be predicted beside background; empty where the network decides.
+        """
         raise NotImplementedError

@@ -1,9 +1,11 @@
-"""Assembles a network from settings: backbone file, initial weights, method file."""
+"""Assembles and trains a network from settings: backbone file, initial weights, method file, recipe."""
 
 import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -11,10 +13,22 @@ from wsss.backbones.common import freeze
 from wsss.backbones.weights import load_weights, read_weights
 from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
+from wsss.job import Job
 from wsss.model import TrainableModel
-from wsss.training import seed_everything
+from wsss.training import fit, seed_everything
 
 Model = TypeVar("Model", bound=TrainableModel)
+
+
+class HasId(Protocol):
+    """A training sample that errors can name."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+
+Named = TypeVar("Named", bound=HasId)
 
 
 def assemble(
@@ -42,21 +56,44 @@ def assemble(
     )
 
 
-def trainee(
-    *,
+def train(
+    samples: Sequence[Named],
     num_classes: int,
+    sample: Callable[[Augmentation, Named, np.random.Generator], dict[str, np.ndarray]],
+    *,
     seed: int,
-    threads: int,
-    recipe: dict[str, Any],
+    job: Job,
+    weights: str,
+    history: str,
     initial_weights: str | None,
-    network: dict[str, Any],
-) -> tuple[TrainableModel, Augmentation]:
-    """A network ready for training, on its device, and the augmentation of its images; everything follows the seed."""
-    device = seed_everything(seed, threads)
+    start: str | None,
+    recipe: dict[str, Any],
+    **network: Any,
+) -> None:
+    """Train the network described by `network` (see assemble) on `samples`; write its weights and loss history.
+
+    `sample` gives the arrays of one sample for a batch, drawn with the recipe's augmentation; everything follows `seed`.
+    `initial_weights` are the backbone's, or, with `start` (the name of a trained network), those of that network.
+    """
+    device = seed_everything(seed, job.threads)
     initial = Path(initial_weights) if initial_weights else None
-    model = prepare(assemble(num_classes=num_classes, initial_weights=initial, **network), recipe, device)
+    model = assemble(num_classes=num_classes, initial_weights=None if start else initial, **network)
+    if start and initial:
+        model.start(load_file(initial))
+    prepare(model, recipe, device)
     augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
-    return model, augment
+    print(f"{len(samples)} samples, {num_classes} classes", flush=True)
+    fit(
+        model,
+        lambda index, rng: sample(augment, samples[index], rng),
+        len(samples),
+        recipe=recipe,
+        seed=seed,
+        job=job,
+        weights=Path(weights),
+        history=Path(history),
+        name=lambda index: samples[index].id,
+    )
 
 
 def prepare(model: TrainableModel, recipe: dict[str, Any], device: torch.device) -> TrainableModel:

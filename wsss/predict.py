@@ -1,6 +1,6 @@
 """Stage `predict`: label maps from a trained segmentation network, over scales and flips, with a dense CRF or without.
 
-No image-level labels are used here.
+Image-level labels are used only where the settings say so (`labels`: masks that a further round learns from).
 
 Legend: L = C + 1 labels, H x W image, h x w logits.
 """
@@ -37,6 +37,7 @@ def infer(
     scales: list[float],
     flip: bool,
     merge: str,
+    labels: bool,
     crf: str | None,
     network: dict[str, Any],
 ) -> None:
@@ -54,8 +55,14 @@ def infer(
     with atomic_folder(out) as folder, torch.inference_mode():
         loaded = ahead(load, samples, job.threads)
         for number, (sample, (image_HW3, images)) in enumerate(zip(samples, loaded, strict=True), 1):
-            prob_LHW = probabilities(model, images, image_HW3.shape[:2], flip=flip, merge=merge)
-            label_HW = labels(prob_LHW.cpu().numpy(), image_HW3, crf)
+            known = list(sample.labels) if labels else []
+            if model.own_inference:
+                prob_LHW = model.image_probabilities(images[0].to(device), known)
+            else:
+                prob_LHW = probabilities(model, images, image_HW3.shape[:2], flip=flip, merge=merge)
+            if labels:
+                prob_LHW[[c for c in range(1, len(prob_LHW)) if c not in known]] = 0
+            label_HW = label_map(prob_LHW.cpu().numpy(), image_HW3, crf)
             foreground += bool(label_HW.any())
             (folder / f"{sample.id}.png").write_bytes(encode_mask(label_HW))
             if number % 100 == 0 or number == len(samples):
@@ -82,7 +89,7 @@ def probabilities(model: Segmenter, images: list[Tensor], size: tuple[int, int],
     return merged_LHW / merged_LHW.sum(0)
 
 
-def labels(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:
+def label_map(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:
     """Most probable class ids, uint8 (H,W), after the dense CRF of `preset` when one is named."""
     if preset is not None:
         prob_LHW = dense_crf(image_HW3, unary_from_scores(prob_LHW), PRESETS[preset])

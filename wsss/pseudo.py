@@ -36,7 +36,7 @@ def label_map(record: Record, threshold: float | None) -> np.ndarray:
     """Class ids uint8 (H,W) of a stored label map, or of stored scores at a background threshold."""
     if record.array.dtype == np.uint8:
         return record.array
-    score_KHW = enlarge(record.array, record.meta["size"])
+    score_KHW = enlarge(record.array, record.meta["size"], record.meta.get("grid"))
     classes = tuple(record.meta["classes"])
     if 0 in classes:
         return np.array(classes, np.uint8)[score_KHW.argmax(0)]

@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing else, with tables, curves, pictures, costs and settings."""
+"""The report: one HTML page that needs nothing else, with tables, figures, curves, costs and settings."""
 
 import base64
 import csv
@@ -34,22 +34,11 @@ Labelled = Sequence[tuple[str, Path]]
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file (PNG, JPEG or SVG) for the report, with its caption and the heading it stands under."""
+    """A figure: an image file (PNG, JPEG or SVG) in the folder of its paper, its title, and what it shows."""
 
     path: Path
-    caption: str
-    heading: str = "Examples"
-
-
-def pictures(folder: str | Path) -> list[Picture]:
-    """The montages of a folder <split>/{fixed,best,worst}.png, with captions."""
-    captions = {
-        "fixed": "Images chosen by their position in the list, not by their scores.",
-        "best": "The images with the highest mean IoU of the prediction.",
-        "worst": "The images with the lowest mean IoU of the prediction.",
-    }
-    files = [(kind, Path(folder, f"{kind}.png")) for kind in captions]
-    return [Picture(path, captions[kind], f"{path.parent.name}: {kind}") for kind, path in files if path.is_file()]
+    title: str
+    caption: str = ""
 
 
 def build(
@@ -77,12 +66,11 @@ def build(
         title=title,
         style=Markup(STYLE),
         summary=_summary(tables, costs),
-        papers=_by_paper(tables),
+        papers=_by_paper(tables, figures),
         rules=RULES,
         scores=[_scores(label, content) for label, content in contents],
         thresholds=[_threshold_plot(label, content) for label, content in contents if _has_curve(content)],
         losses=[_loss_plot(label, path) for label, path in histories],
-        headings=_by_heading(figures),
         stages=_stages(costs),
         jobs=[_cost_view(cost) for cost in costs],
         meta=[(key, *_meta_view(value)) for key, value in (meta or {}).items()],
@@ -106,15 +94,20 @@ def _summary(tables: Sequence[Path], costs: Sequence[Cost]) -> list[tuple[str, s
     return cards + ([(memory(max(peaks)), "peak memory of a job")] if peaks else [])
 
 
-def _by_paper(tables: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
-    papers: dict[str, list[dict[str, Any]]] = {}
+def _by_paper(tables: Sequence[Path], figures: Iterable[Picture]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Tables and figures under the name of their folder."""
+    papers: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for path in map(Path, tables):
         text = _read(path)
         content = fragment(text) if path.suffix == ".html" else None
         if path.suffix == ".html" and content is None:
             raise UserError(f"{path}: is not a table of wsss; make it again")
         view = {"name": path.stem, "html": content and Markup(content), "text": text}
-        papers.setdefault(path.parent.name, []).append(view)
+        papers.setdefault(path.parent.name, {}).setdefault("tables", []).append(view)
+    for figure in figures:
+        path = Path(figure.path)
+        view = {"name": path.stem, "title": figure.title, "caption": figure.caption, "image": _embed(path)}
+        papers.setdefault(path.parent.name, {}).setdefault("figures", []).append(view)
     return papers
 
 
@@ -160,14 +153,6 @@ def _plot(label: str, detail: str, draw: Callable[[Path, bool], None]) -> dict[s
         draw(light, False)
         draw(dark, True)
         return {"label": label, "detail": detail, "light": _embed(light), "dark": _embed(dark)}
-
-
-def _by_heading(figures: Iterable[Picture]) -> dict[str, list[dict[str, str]]]:
-    headings: dict[str, list[dict[str, str]]] = {}
-    for figure in figures:
-        view = {"image": _embed(Path(figure.path)), "caption": figure.caption}
-        headings.setdefault(figure.heading, []).append(view)
-    return headings
 
 
 def _embed(path: Path) -> str:

@@ -1,60 +1,47 @@
 """Stage `segment`: train a segmentation network on pseudo labels. Masks of the data set cannot be reached from here."""
 
+import importlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.data.images import read_mask, read_rgb
-from wsss.data.manifest import read_manifest
+from wsss.data.manifest import Sample, read_manifest
+from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
-from wsss.job import Job
-from wsss.networks import trainee
-from wsss.training import fit
+from wsss.networks import train as train_network
 
 
 def train(
     *,
     data: str,
     split: str,
-    labels: str,
-    seed: int,
-    job: Job,
-    weights: str,
-    history: str,
-    initial_weights: str | None,
-    recipe: dict[str, Any],
-    **network: Any,
+    labels: Sequence[str],
+    method: str,
+    data_options: dict[str, Any] | None = None,
+    **training: Any,
 ) -> None:
-    """Train the network described by `network` (see networks.assemble) on the PNGs of the folder `labels`."""
+    """Train the method's network (`training`: the other keywords of networks.train) on PNGs of the folders `labels`.
+
+    A method may choose its own `examples` (image and class, say) from the label maps, and cut its own `arrays`.
+    """
     manifest = read_manifest(data)
     samples = manifest.split(split)
-    absent = [sample.id for sample in samples if not Path(labels, f"{sample.id}.png").is_file()]
+    files = {path.stem: path for folder in labels for path in Path(folder).glob("*.png")}
+    absent = [sample.id for sample in samples if sample.id not in files]
     if absent:
-        raise UserError(f"{labels}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png")
-    model, augment = trainee(
-        num_classes=len(manifest.classes),
-        seed=seed,
-        threads=job.threads,
-        recipe=recipe,
-        initial_weights=initial_weights,
-        network=network,
-    )
-    print(f"{len(samples)} images, {len(manifest.classes)} classes and background", flush=True)
+        raise UserError(f"{labels[0]}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png")
+    module = importlib.import_module(f"wsss.methods.{method}")
+    if hasattr(module, "examples"):
+        examples = module.examples(samples, lambda sample: read_mask(files[sample.id]), **data_options or {})
+        train_network(examples, len(manifest.classes), partial(module.arrays, files), method=method, **training)
+        return
 
-    def sample(index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        label_HW = read_mask(Path(labels, f"{samples[index].id}.png"))
-        image_3HW, cut_HW = augment(read_rgb(samples[index].image), rng, label_HW)
+    def arrays(augment: Augmentation, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image_3HW, cut_HW = augment(read_rgb(sample.image), rng, read_mask(files[sample.id]))
         return {"image": image_3HW, "label": np.asarray(cut_HW)}
 
-    fit(
-        model,
-        sample,
-        len(samples),
-        recipe=recipe,
-        seed=seed,
-        job=job,
-        weights=Path(weights),
-        history=Path(history),
-        name=lambda index: samples[index].id,
-    )
+    train_network(samples, len(manifest.classes), arrays, method=method, **training)

@@ -8,32 +8,14 @@ import difflib
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-STAGES = ("classify", "cam", "refine", "pseudo", "segment", "predict")
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Metric = Literal["miou", "precision", "recall"]
-Threshold = Literal["fixed", "best", "holdout", "oracle"]
-Background = Literal["best", "holdout"] | Fraction
+from wsss.figure_settings import Figure, FigureName
+from wsss.settings_base import Background, Count, Fraction, Metric, Model, Positive, Threshold
 
-
-class Model(BaseModel):
-    """Base of all settings: immutable, and an unknown key is refused together with the nearest valid one."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys_only(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f"did you mean '{near[0]}'?" if near else f"valid: {', '.join(cls.model_fields)}"
-                    raise ValueError(f"unknown key '{key}'; {hint}")
-        return values
+STAGES = ("classify", "cam", "affinity", "refine", "pseudo", "segment", "predict")
+TRAINED = ("classify", "affinity", "segment")
+"""Stages whose result is a trained network."""
 
 
 class _Data(Model):
@@ -157,26 +139,51 @@ class Recipe(Model):
 
 
 class Network(Model):
-    """A trained network of `classify` or `segment`: method file, backbone role, recipe, and the method's options."""
+    """A trained network of `classify` or `segment`: method file, backbone role, recipe, and the method's options.
+
+    `data`: options of how the method makes its training samples, if it has a way of its own. `start`: the variant of
+    `classify` whose trained weights the network starts from, instead of the backbone's.
+    """
 
     method: str
     backbone: str
     output_stride: Literal[4, 8, 16, 32] = 16
     recipe: str
     options: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    start: str | None = None
+
+
+class Affinity(Network):
+    """A network that learns from class activation maps which pixels belong together (IRNet, AffinityNet).
+
+    `labels`: options of the method's training labels; `background`: the threshold of the maps they are made from.
+    """
+
+    background: Background = 0.15
+    labels: dict[str, Any] = {}
 
 
 class Cam(Model):
-    """Multi-scale inference of class activation maps; `background` is the paper's fixed threshold."""
+    """Multi-scale inference of class activation maps; `background` is the paper's fixed threshold.
+
+    `branch`: for networks with two branches of maps, one of them (img, word), the maximum of both as they are
+    (max_raw), or of both after each map was divided by its own maximum (max_norm).
+    """
 
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0, 0.5, 1.5, 2.0]
     flip: Literal["none", "sum", "max"] = "sum"
     order: Literal["relu_first", "resize_first"] = "relu_first"
+    branch: Literal["img", "word", "max_raw", "max_norm"] = "img"
     background: Fraction = 0.15
 
 
 class Refine(Model):
-    """A refinement of score maps; `background` is the threshold that it starts from."""
+    """A refinement of score maps.
+
+    `background` is the threshold that it starts from; behind an affinity network, whose walk needs none, a number is
+    the paper's fixed threshold of the result.
+    """
 
     method: str
     background: Background = "best"
@@ -184,17 +191,25 @@ class Refine(Model):
 
 
 class Pseudo(Model):
-    """Final pseudo labels; `background` matters when what stands before still holds scores."""
+    """Final pseudo labels; `background` matters when what stands before still holds scores.
 
+    `source: ground_truth` copies the masks instead: the fully supervised reference, flagged in every table.
+    """
+
+    source: Literal["maps", "ground_truth"] = "maps"
     background: Background = "best"
 
 
 class Predict(Model):
-    """Inference of a segmentation network: scales, flip, how scales merge, and the dense CRF's preset or none."""
+    """Inference of a segmentation network: scales, flip, how scales merge, and the dense CRF's preset or none.
+
+    `labels`: only the image's own classes can be predicted, as for training masks; every table flags it.
+    """
 
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     flip: bool = False
     merge: Literal["mean", "max"] = "mean"
+    labels: bool = False
     crf: (
         Literal["irn_labels", "psa", "aeft", "kazuto", "kazuto_asrun", "vwe_v2", "seam_seg", "mctformer_seg"] | None
     ) = None
@@ -207,11 +222,15 @@ class Evaluate(Model):
     holdout: Annotated[int, Field(ge=0)] = 100
 
 
-class Report(Model):
-    """What the report's montages show: the chain whose maps and predictions they draw, images per montage."""
+class Rounds(Model):
+    """Rounds of iterative learning behind a row's chain: `each` one but the last, and the `last`.
 
-    chain: list[str] = []
-    images: Count = 4
+    With `every` a row per round stands in the table (its name holds {round}), else one row of the last round.
+    """
+
+    each: list[str]
+    last: list[str]
+    every: bool = False
 
 
 class Row(Model):
@@ -219,6 +238,7 @@ class Row(Model):
 
     row: str
     chain: list[str] | None = None
+    rounds: Rounds | None = None
     published: dict[str, str] | None = None
     quoted: dict[str, str] | None = None
     pending: str | None = None
@@ -226,6 +246,18 @@ class Row(Model):
     splits: list[str] | None = None
     metric: Metric | list[Metric] | None = None
     threshold: Threshold | None = None
+
+    def with_rounds(self, count: int) -> list["Row"]:
+        """One row per round of `rounds`, or the row of the last."""
+        assert self.rounds is not None
+        rows = []
+        for number in range(1 if self.rounds.every else count, count + 1):
+            behind = self.rounds.each * (number - 1) + self.rounds.last
+            name = self.row.replace("{round}", str(number))
+            known = {key: text.replace("{round}", str(number)) for key, text in (self.published or {}).items()}
+            change = {"row": name, "chain": [*(self.chain or []), *behind], "published": known or None}
+            rows.append(self.model_copy(update=change))
+        return rows
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Row":
@@ -244,6 +276,11 @@ class Table(Model):
     splits: list[str] = ["train", "val"]
     rows: list[Row]
     per_class: bool = False
+
+    def with_rounds(self, count: int) -> "Table":
+        """The table with its rounds written out as chains."""
+        rows = [row for given in self.rows for row in (given.with_rounds(count) if given.rounds else [given])]
+        return Table.model_validate(self.model_dump() | {"rows": [row.model_dump(exclude={"rounds"}) for row in rows]})
 
     @model_validator(mode="after")
     def _distinct(self) -> "Table":
@@ -265,17 +302,20 @@ class Settings(Model):
     recipes: dict[str, Recipe]
     classify: dict[str, Network]
     cam: dict[str, Cam]
+    affinity: dict[str, Affinity] = {}
     refine: dict[str, Refine] = {}
     pseudo: dict[str, Pseudo]
     segment: dict[str, Network]
     predict: dict[str, Predict]
     evaluate: Evaluate = Evaluate()
-    report: Report = Report()
+    rounds: Count = 3
+    """Rounds of iterative learning; a further one runs alone, on the masks of the one before."""
     build: list[str] = ["*"]
-    """Tables to make: names or patterns such as vwe/*."""
+    """Tables and figures to make: names or patterns such as vwe/*."""
     tables: dict[str, Table]
+    figures: dict[FigureName, Figure] = {}
 
-    @field_validator("classify", "cam", "refine", "pseudo", "segment", "predict", "backbones", "recipes")
+    @field_validator(*STAGES, "backbones", "recipes")
     @classmethod
     def _safe_names(cls, variants: dict[str, Any]) -> dict[str, Any]:
         for name in variants:
@@ -293,10 +333,12 @@ class Settings(Model):
                 if name in seen:
                     raise ValueError(f"variant '{name}' stands under both {seen[name]} and {stage}; names must differ")
                 seen[name] = stage
-        for stage in ("classify", "segment"):
+        for stage in TRAINED:
             for name, network in getattr(self, stage).items():
                 _refer(network.backbone, self.backbones, f"{stage}.{name}.backbone")
                 _refer(network.recipe, self.recipes, f"{stage}.{name}.recipe")
+                if network.start:
+                    _refer(network.start, self.classify, f"{stage}.{name}.start")
         for split, holder in self.data.evaluate.items():
             if holder not in (self.data.train, split):
                 raise ValueError(f"data.evaluate.{split}: '{holder}' must be '{split}' itself or '{self.data.train}'")

@@ -21,6 +21,7 @@ NAMES = {
     "convention": "classes in the mean",
 }
 FLAGGED = {
+    ("supervision", "masks"): "full supervision: trained on ground truth masks",
     ("threshold_rule", "best"): "background threshold chosen on the train ground truth",
     (
         "threshold_rule",

@@ -37,11 +37,12 @@ CHECKPOINT_SECONDS = float(os.environ.get("WSSS_CHECKPOINT_SECONDS", "300"))
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` of `total`, both in updates, and the `epoch` (from 0)."""
+    """Where training stands: `step` of `total`, both in updates, the `epoch` (from 0), and the run's seed."""
 
     step: int
     epoch: int
     total: int
+    seed: int = 0
 
 
 def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int = 1) -> float:
@@ -113,7 +114,7 @@ def fit(
     clock = _Clock(total, recipe["batch"], state.step)
     with termination() as terminated, batches:
         for batch in batches:
-            progress = Progress(state.step, state.step // per_epoch, total)
+            progress = Progress(state.step, state.step // per_epoch, total, seed)
             _schedule(sgd, progress, recipe)
             parts = _update(model, sgd, _to_device(batch, device, memory), progress, recipe)
             state.step += 1
@@ -122,12 +123,23 @@ def fit(
                 save(job, model, sgd, state)
             if terminated():
                 raise SystemExit(143)
+    if model.calibration_batches:
+        _calibrate(
+            model, Batches(sample, length, name=name, **loading | {"steps": model.calibration_batches, "start": 0})
+        )
     if message := stuck(state.history):
         print(f"warning: {message}", flush=True)
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
     with atomic_write(weights) as path:
         save_file(_finite_state(model), path)
+
+
+def _calibrate(model: TrainableModel, batches: Batches) -> None:
+    """Let the model gather what inference needs from the run's first batches, without gradients."""
+    device = next(model.parameters()).device
+    with batches, torch.no_grad():
+        model.calibrate(_to_device(batch, device, torch.contiguous_format) for batch in batches)
 
 
 def _finite_state(model: nn.Module) -> dict[str, Tensor]:
@@ -142,9 +154,13 @@ def _finite_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def stuck(history: list[dict[str, float]]) -> str | None:
-    """Why a finished training looks collapsed, or None: its loss is no lower at the end than it was at first."""
-    tail = [row["loss"] for row in history[-max(1, len(history) // 10) :]]
-    end, start = sum(tail) / len(tail), history[0]["loss"]
+    """Why a finished training looks collapsed, or None: its loss is no lower at the end than it was at first.
+
+    Where there is a classification loss, that decides: other losses may set in later, or fall below zero.
+    """
+    losses = [row.get("classification", row["loss"]) for row in history]
+    tail = losses[-max(1, len(losses) // 10) :]
+    end, start = sum(tail) / len(tail), losses[0]
     if len(history) < 10 or end < 0.95 * start:
         return None
     return (

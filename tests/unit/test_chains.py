@@ -25,6 +25,12 @@ def test_every_table_of_the_papers_is_sound(settings):
         (["ms_irn"], "'ms_irn' (cam) cannot follow the images"),
         (["gap_r51"], "there is no variant 'gap_r51'"),
         ([*DEEPLAB, "crf_irn"], "'crf_irn' (refine) cannot follow predict"),
+        (["gap_r50", "ms_irn", "irn_r50", "crf_irn"], "'crf_irn' cannot follow 'irn_r50'"),
+        (["gap_r50", "ms_irn", "irn_r50", "psa_walk"], "'psa_walk' cannot follow 'irn_r50'"),
+        (["gap_r50", "ms_irn", "irn_walk"], "'irn_walk' cannot follow 'ms_irn'"),
+        (["gap_r50", "ms_irn", "irn_r50", "hard"], "'hard' (pseudo) cannot follow affinity"),
+        (["gap_r50", "ms_irn", "supervised"], "'supervised' (pseudo) cannot follow cam"),
+        (["hard", "deeplabv2_r101", "plain"], "'hard' (pseudo) cannot follow the images"),
     ],
 )
 def test_impossible_chains_name_the_row(settings, chain, message):
@@ -35,7 +41,7 @@ def test_impossible_chains_name_the_row(settings, chain, message):
 
 
 def test_a_build_pattern_without_a_table_is_refused():
-    with pytest.raises(UserError, match="no table matches 'vew/"):
+    with pytest.raises(UserError, match="no table or figure matches 'vew/"):
         chains.built_tables(resolve({"build": ["vew/*"]}))
 
 
@@ -61,6 +67,48 @@ def test_the_contract_of_maps_and_of_predictions(settings):
     assert chains.contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
 
 
+def test_the_contract_names_what_the_labels_rest_on(settings):
+    walk = chains.contract(settings, ["gap_r50", "ms_irn", "irn_r50", "irn_walk"])
+    assert walk["crf"] == "none"
+    assert walk["weights"] == "resnet50: ImageNet, resnet50: ImageNet"
+    assert walk["supervision"] == "image-level labels"
+    masks = chains.contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
+    assert masks["supervision"] == "masks"
+    assert "pseudo_threshold" not in masks
+
+
+def test_a_network_holds_no_maps_and_its_walk_needs_no_threshold(settings):
+    chain = ["gap_r50", "ms_irn", "irn_r50"]
+    assert chains.maps_before(settings, chain) == chain[:2]
+    assert not chains.needs_evaluation(settings, chain, "irn_walk")
+    assert chains.keeps_scores(settings, "irn_walk")
+    assert not chains.keeps_scores(settings, "psa_walk")
+    assert chains.evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
+
+
+def test_a_changed_walk_leaves_the_network_alone():
+    before, after = resolve({}), resolve({"refine": {"irn_walk": {"options": {"beta": 8}}}})
+    for slice_of in (chains.affinity_labels_config, lambda s, n: chains.train_config(s, "affinity", n)):
+        assert slice_of(before, "irn_r50") == slice_of(after, "irn_r50")
+    assert chains.walk_config(before, "irn_r50", "irn_walk") != chains.walk_config(after, "irn_r50", "irn_walk")
+
+
+def test_rounds_are_longer_chains():
+    rounds = {"each": ["deeplabv2_r101", "plain"], "last": ["deeplabv2_r101", "plain_crf"]}
+    rows = [
+        {"row": "Round {round}", "chain": DEEPLAB[:4], "rounds": rounds | {"every": True}},
+        {"row": "Last", "chain": DEEPLAB[:4], "rounds": rounds},
+    ]
+    overlay = {"tables": {"a/b": {"title": "t", "rows": rows}}, "build": ["a/b"]}
+    three, four = (chains.built_tables(resolve(overlay | {"rounds": n}))["a/b"].rows for n in (3, 4))
+    assert [row.row for row in three] == ["Round 1", "Round 2", "Round 3", "Last"]
+    assert three[0].chain == DEEPLAB
+    assert three[1].chain == [*DEEPLAB[:4], "deeplabv2_r101", "plain", "deeplabv2_r101", "plain_crf"]
+    assert three[2].chain == three[3].chain
+    assert [row.chain for row in four[:3]] == [row.chain for row in three[:3]]
+    assert len(four[-1].chain) == 4 + 8
+
+
 def test_slices_are_plain_and_hold_the_defaults(settings):
     import json
 
@@ -78,9 +126,10 @@ def test_the_fixed_threshold_is_the_papers(settings):
 
 
 def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
-    settings = resolve({"seeds": [0, 3], "build": ["vwe/table1"]})
+    settings = resolve({"seeds": [0, 3]})
     cells = chains.evaluations(settings, settings.tables["vwe/table1"])
-    assert cells == [(("gap_r50", "ms_irn"), seed, split) for split in ("train", "val") for seed in (0, 3)]
+    rows = [("gap_r50", "ms_irn"), ("vwe_r50", "ms_vwe"), ("hspp_r50", "ms_vwe"), ("vwe_hspp_r50", "ms_vwe")]
+    assert cells == [(row, seed, split) for row in rows for split in ("train", "val") for seed in (0, 3)]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +141,9 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
             {"classify": {"gap_r50": {"method": "crf", "options": {}}}},
             "cannot serve classify (it defines no class_maps)",
         ),
-        ({"classify": {"gap_r50": {"method": "kam"}}}, "classify.gap_r50.method: there is no method 'kam'; known: cam"),
+        ({"classify": {"gap_r50": {"method": "kam"}}}, "classify.gap_r50.method: there is no method 'kam'; known:"),
         ({"segment": {"deeplabv2_r101": {"options": {"rats": [1]}}}}, "segment.deeplabv2_r101.options.rats"),
         ({"tables": {"a/b": {"title": "t", "rows": [{"row": "r", "chain": ["gap_r50"]}]}}}, "which has no score"),
-        ({"report": {"chain": ["gap_r50", "ms_irn"]}}, "report.chain: must end in a variant of predict"),
     ],
 )
 def test_faults_of_variants_are_found_before_anything_runs(overlay, message):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from wsss.curves import loss_curve, read_history, threshold_curve
 from wsss.errors import UserError
-from wsss.figures import Example, Panel, choose, colour_mask, image_miou, montage, overlay, qualitative
+from wsss.figures import GREEN, Panel, colour_mask, overlay, sheet, spotlight
 from wsss.ops.palette import voc_palette
 
 GREY = np.full((20, 30, 3), 100, np.uint8)
@@ -46,61 +46,69 @@ def test_colour_mask_uses_the_palette():
     ]
 
 
-def test_image_miou_by_hand():
-    truth_HW = np.array([[0, 0, 1, 255], [0, 1, 1, 255]], np.uint8)
-    label_HW = np.array([[0, 1, 1, 9], [0, 1, 2, 9]], np.uint8)
-    # class 0: 2 of 3; class 1: 2 of 4; class 2: 0 of 1
-    assert image_miou(label_HW, truth_HW) == pytest.approx((2 / 3 + 2 / 4 + 0) / 3)
-    assert image_miou(label_HW, np.full_like(truth_HW, 255)) is None
+def test_spotlight_keeps_the_mask_and_pales_the_rest():
+    image_HW3 = np.full((1, 2, 3), (90, 30, 0), np.uint8)
+    bright, pale = spotlight(image_HW3, np.array([[True, False]]), strength=0.5)[0].tolist()
+    assert bright == [90, 30, 0]
+    assert pale == [148, 148, 148]  # half of the mean 40, half of white, 147.5 to the nearest even
 
 
-def test_choice_of_images(tmp_path):
-    rows = [("d", 0.5), ("a", 0.9), ("c", 0.5), ("b", 0.1), ("e", ""), ("f", 0.7)]
-    (tmp_path / "i.csv").write_text("id,miou\n" + "".join(f"{key},{value}\n" for key, value in rows))
-    chosen = choose(tmp_path / "i.csv", "abcdef", 3)
-    assert chosen == {"fixed": ["a", "c", "e"], "best": ["a", "f", "c"], "worst": ["b", "c", "d"]}
-    assert choose(tmp_path / "i.csv", "abcdef", 99)["fixed"] == list("abcdef")
-
-
-def test_choice_needs_the_columns(tmp_path):
-    (tmp_path / "i.csv").write_text("name\nx\n")
-    with pytest.raises(UserError, match="needs the columns id and miou"):
-        choose(tmp_path / "i.csv", "abcdef", 3)
-
-
-def test_montage_places_every_panel(tmp_path):
+def test_sheet_places_every_panel(tmp_path):
     red = np.zeros((40, 80, 3), np.uint8)
     red[..., 0] = 255
-    montage([[Panel(red, "one"), Panel(red, "two\nlines")], [Panel(red)]], tmp_path / "m.png", height=32)
-    sheet = np.asarray(Image.open(tmp_path / "m.png"))
-    assert (sheet == (255, 0, 0)).all(axis=2).sum() == 3 * 32 * 64
+    sheet([[Panel(red, "one"), Panel(red, "two\nlines")], [Panel(red)]], tmp_path / "m.png", cell=(64, 40))
+    pixels = np.asarray(Image.open(tmp_path / "m.png"))
+    hits = np.argwhere((pixels == (255, 0, 0)).all(axis=2))
+    assert len(hits) == 3 * 32 * 64  # 80 x 40 fits into 64 x 40 as 64 x 32
+    assert hits.min(axis=0).tolist() == [10, 10]
+    assert hits[:, 1].max() == 10 + 64 + 10 + 64 - 1
 
 
-def test_montage_bears_tiny_and_extreme_images_and_long_captions(tmp_path):
+def test_frames_headers_labels_and_keys(tmp_path):
+    panels = [[Panel(GREY, frame=GREEN), Panel(GREY)]]
+    sheet(panels, tmp_path / "p.png", cell=(60, 40))
+    sheet(
+        panels,
+        tmp_path / "m.png",
+        header=["left\nsmall", "right"],
+        labels=["word 1\ncat"],
+        legend=[((1, 2, 3), "void")] * 9,
+        cell=(60, 40),
+    )
+    plain, full = (np.asarray(Image.open(tmp_path / name)) for name in ("p.png", "m.png"))
+    ring = 62 * 42 - 52 * 32  # a pixel around the picture and four inside it
+    for pixels in (plain, full):
+        assert (pixels == GREEN).all(axis=2).sum() == ring
+        assert (pixels == 100).all(axis=2).sum() == 52 * 32 + 60 * 40
+    assert full.shape[0] > plain.shape[0]
+    assert full.shape[1] > plain.shape[1]
+    assert (full == (1, 2, 3)).all(axis=2).sum() == 9 * 11 * 11
+
+
+def test_rows_of_a_group_stand_closer(tmp_path):
+    rows = [[Panel(GREY)] for _ in range(4)]
+    heights = []
+    for group in (1, 2):
+        sheet(rows, tmp_path / "m.png", group=group, cell=(60, 40))
+        grey = (np.asarray(Image.open(tmp_path / "m.png")) == 100).all(axis=2).any(axis=1)
+        starts = np.flatnonzero(np.diff(grey.astype(int)) == 1)
+        heights.append(np.diff(starts).tolist())
+    assert heights == [[54, 54, 54], [54, 70, 54]]
+
+
+def test_sheet_bears_tiny_and_extreme_images_and_long_captions(tmp_path):
     rows = [
         [Panel(np.zeros((1, 1, 3), np.uint8), "x" * 500)],
         [Panel(np.zeros((2, 900, 3), np.uint8), "日本 é")],
     ]
-    montage(rows, tmp_path / "m.png", height=64)
-    assert Image.open(tmp_path / "m.png").width < 200
+    sheet(rows, tmp_path / "m.png", cell=(64, 64))
+    assert Image.open(tmp_path / "m.png").width == 84
 
 
 @pytest.mark.parametrize("rows", [[], [[]]])
-def test_empty_montage_is_refused(tmp_path, rows):
+def test_empty_sheet_is_refused(tmp_path, rows):
     with pytest.raises(ValueError, match="at least one row"):
-        montage(rows, tmp_path / "m.png")
-
-
-def test_qualitative_panels_are_the_same_every_time(tmp_path):
-    label_HW = np.zeros((20, 30), np.uint8)
-    scores = {"cat": np.full((20, 30), 0.5, np.float32)}
-    examples = [
-        Example("a", GREY, label_HW, scores, {"pseudo label": label_HW}),
-        Example("b", GREY, None, {}, {"prediction": label_HW}),
-    ]
-    qualitative(examples, voc_palette(), tmp_path / "1.png")
-    qualitative(examples, voc_palette(), tmp_path / "2.png")
-    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+        sheet(rows, tmp_path / "m.png")
 
 
 @pytest.mark.parametrize("dark", [False, True])

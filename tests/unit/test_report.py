@@ -46,7 +46,7 @@ def parts(tmp_path):
         "tables": [tmp_path / "vwe" / "table1.html", tmp_path / "vwe" / "table1.md"],
         "evaluations": [(f"gap {NASTY}", scores), ("empty", empty)],
         "histories": [(f"classify {NASTY}", tmp_path / "h.csv")],
-        "figures": [Picture(tmp_path / "p.png", f"caption {NASTY}", f"heading {NASTY}")],
+        "figures": [Picture(tmp_path / "p.png", f"title {NASTY}", f"caption {NASTY}")],
         "costs": [Cost(f"cam {NASTY}", "1", 100.0, 90.0, 900.0), Cost("evaluate", "2", None, None, None)],
         "meta": {f"key {NASTY}": NASTY, "settings": {"a": [1, {"b": NASTY}]}},
     }
@@ -94,6 +94,20 @@ def test_report_shows_what_it_was_given(tmp_path, parts):
     assert "<b>1</b><span>cells run</span>" in page
     picture = base64.b64encode((tmp_path / "p.png").read_bytes()).decode()
     assert picture in page
+
+
+def test_figures_stand_behind_the_tables_of_their_paper(tmp_path, parts):
+    for paper in ("vwe", "spn"):
+        (tmp_path / paper).mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / paper / "figure6.png")
+    figures = [Picture(tmp_path / paper / "figure6.png", f"Title of {paper}", "why") for paper in ("vwe", "spn")]
+    build(out=tmp_path / "report.html", **parts | {"figures": figures})
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    ids = [attrs["id"] for _, attrs in elements(page) if attrs.get("id", "").startswith(("table-", "figure-"))]
+    assert ids == ["table-1-1", "table-1-2", "figure-1-1", "figure-2-1"]
+    assert 'href="#figure-2-1">spn / figure6<' in page
+    assert "<h3>Title of vwe</h3>" in page
+    assert "<figcaption>why</figcaption>" in page
 
 
 def test_report_is_the_same_every_time(tmp_path, parts):

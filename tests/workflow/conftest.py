@@ -36,8 +36,7 @@ SETTINGS = {
     "refine": {"crf_irn": {"background": 0.2}},
     "cam": {"ms_irn": {"scales": [1.0]}},
     "evaluate": {"holdout": 5},
-    "report": {"chain": CHAIN, "images": 2},
-    "build": ["few/table1"],
+    "build": ["few/*"],
     "tables": {
         "few/table1": {
             "title": "A few images",
@@ -47,6 +46,26 @@ SETTINGS = {
                 {"row": "DeepLab", "chain": CHAIN, "splits": ["val"]},
             ],
         }
+    },
+    "figures": {
+        "few/figure1": {
+            "kind": "maps",
+            "title": "A few maps",
+            "split": "val",
+            "images": 2,
+            "choose": "worst",
+            "columns": [
+                {"caption": "CAM", "chain": CHAIN[:2]},
+                {"caption": "CRF", "chain": CHAIN[:3]},
+                {"caption": "DeepLab", "chain": CHAIN},
+            ],
+        },
+        "few/figure2": {
+            "kind": "curve",
+            "title": "A few scores",
+            "x": "iterations of the CRF",
+            "lines": [{"caption": "CAM", "points": [{"x": 0, "chain": CHAIN[:2]}, {"x": 10, "chain": CHAIN[:3]}]}],
+        },
     },
 }
 

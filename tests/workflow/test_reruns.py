@@ -11,9 +11,9 @@ from wsss.config import merge
 
 pytestmark = pytest.mark.slow
 
-AFTER_SEGMENT = {"segment": 1, "predict": 1, "evaluate": 1, "figures": 1, "tables": 1, "report": 1}
+AFTER_SEGMENT = {"segment": 1, "predict": 1, "evaluate": 1, "figure": 1, "tables": 1, "report": 1}
 AFTER_PSEUDO = AFTER_SEGMENT | {"pseudo": 1}
-AFTER_REFINE = AFTER_PSEUDO | {"refine": 3, "evaluate": 3}
+AFTER_REFINE = AFTER_PSEUDO | {"refine": 3, "evaluate": 3, "figure": 2}
 AFTER_CAM = AFTER_REFINE | {"cam": 3, "evaluate": 5}
 AFTER_CLASSIFY = AFTER_CAM | {"classify": 1}
 
@@ -26,7 +26,8 @@ EDITS = [
     ("the CRF", "wsss/ops/crf.py", "np.float32), 1e-5, 1))", "np.float32), 1e-4, 1))", AFTER_REFINE),
     ("the pseudo labels", "wsss/pseudo.py", "empty > count / 2", "empty > count / 3", AFTER_PSEUDO),
     ("a segmentation loss", "wsss/ops/segmentation_loss.py", "IGNORE = 255", "IGNORE = 254 + 1", AFTER_SEGMENT),
-    ("the montages", "wsss/figures.py", "strength: float = 0.75", "strength: float = 0.7", {"figures": 1, "report": 1}),
+    ("the maps", "wsss/figures.py", "strength: float = 0.75", "strength: float = 0.7", {"figure": 1, "report": 1}),
+    ("the curves", "wsss/curves.py", "margins(y=0.15)", "margins(y=0.1)", {"figure": 1, "report": 1}),
 ]
 
 CHANGES = [
@@ -38,9 +39,11 @@ CHANGES = [
     ("a recipe that no row uses", {"recipes": {"largefov_r38": {"lr": 0.5}}}, {}),
     ("a variant that no row uses", {"cam": {"s050": {"scales": [0.4]}}}, {}),
     ("the title of a table", {"tables": {"few/table1": {"title": "Other"}}}, {"tables": 1, "report": 1}),
+    ("the title of a figure", {"figures": {"few/figure1": {"title": "Other"}}}, {"report": 1}),
+    ("the images of a figure", {"figures": {"few/figure1": {"choose": "best"}}}, {"figure": 1, "report": 1}),
     ("one more seed", {"seeds": [0, 1]}, {
         "classify": 1, "cam": 3, "refine": 3, "pseudo": 1, "segment": 1, "predict": 1, "evaluate": 5, "tables": 1,
-        "report": 1,
+        "figure": 1, "report": 1,
     }),
 ]  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_own_images_without_masks_run_and_say_why_scores_are_empty(tmp_path, pho
     assert answer.returncode == 0, answer.stderr
     assert "snakemake --cores 2 --configfile config/beetles.yaml" in answer.stdout
     written = yaml.safe_load((tmp_path / "config" / "beetles.yaml").read_text())
-    few = {key: SETTINGS[key] for key in ("recipes", "cam", "tables", "build", "report")}
+    few = {key: SETTINGS[key] for key in ("recipes", "cam", "tables", "build", "figures")}
     project = Project(tmp_path, "config/few.yaml")
     project.settings(written | few)
     project.snakemake()

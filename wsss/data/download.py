@@ -22,7 +22,7 @@ from rich.console import Console
 from wsss.config import ROOT, read_yaml
 from wsss.errors import UserError
 from wsss.files import atomic_write
-from wsss.settings import Model
+from wsss.settings_base import Model
 
 ADDRESSES = ROOT / "config" / "downloads.yaml"
 ARCHIVES = Path("resources", "archives")

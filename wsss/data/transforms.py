@@ -124,13 +124,15 @@ def _draw(
     return out_3HW
 
 
-def _draw_label(label_HW: U8, out_HW: I64, rows: _Axis, cols: _Axis, *, mirrored: bool) -> I64:
-    """Fill `out_HW` with the same crop of a label map, 255 around."""
+def _draw_label(
+    label_HW: U8, out_HW: NDArray[Any], rows: _Axis, cols: _Axis, *, mirrored: bool, outside: int
+) -> NDArray[Any]:
+    """Fill `out_HW` with the same crop of a label map, `outside` around."""
     row_N = nearest(rows.part, rows.size)[rows.start :][: rows.count]
     col_N = nearest(cols.part, cols.size)[cols.start :][: cols.count]
     corner = rows.at, _left(cols, out_HW.shape[1], mirrored)
     col_N = np.ascontiguousarray(col_N[::-1] if mirrored else col_N)
-    place_label(np.ascontiguousarray(label_HW), out_HW, corner, row_N, col_N, IGNORE)
+    place_label(np.ascontiguousarray(label_HW), out_HW, corner, row_N, col_N, outside)
     return out_HW
 
 
@@ -193,13 +195,16 @@ class Augmentation:
         values = tuple(resize.get("values", ()))
         return cls(**given, resize=resize["kind"], values=values, mean=tuple(mean), std=tuple(std))
 
-    def __call__(self, image_HW3: U8, rng: np.random.Generator, label_HW: U8 | None = None) -> tuple[F32, I64 | None]:
-        """Image as contiguous float32 [3, crop, crop]; label, if given, as int64 [crop, crop].
+    def __call__(
+        self, image_HW3: U8, rng: np.random.Generator, label: U8 | None = None, *, outside: int = IGNORE
+    ) -> tuple[F32, NDArray[Any] | None]:
+        """Image as contiguous float32 [3, crop, crop]; its label, if given, cut alike.
 
-        A label must have the image's size (ValueError); it changes nothing in what is drawn from `rng`.
+        A label map [H, W] becomes int64 [crop, crop], a stack [N, H, W] stays uint8 [N, crop, crop]; `outside` stands
+        around the image. It must have the image's size (ValueError), and changes nothing in what is drawn from `rng`.
         """
-        if label_HW is not None and label_HW.shape != image_HW3.shape[:2]:
-            sizes = f"{list(label_HW.shape)} and {list(image_HW3.shape[:2])}"
+        if label is not None and label.shape[-2:] != image_HW3.shape[:2]:
+            sizes = f"{list(label.shape)} and {list(image_HW3.shape[:2])}"
             raise ValueError(f"label and image differ in size: {sizes} (height, width)")
         rows, cols = self._axes(image_HW3.shape[0], image_HW3.shape[1], rng)
         part = slice(rows.origin, rows.origin + rows.part), slice(cols.origin, cols.origin + cols.part)
@@ -216,10 +221,13 @@ class Augmentation:
             interpolation=self.interpolation,
             mirrored=mirrored,
         )
-        if label_HW is None:
+        if label is None:
             return image_3HW, None
-        out_HW = np.empty((self.crop, self.crop), np.int64)
-        return image_3HW, _draw_label(label_HW[part], out_HW, rows, cols, mirrored=mirrored)
+        cut = np.empty((*label.shape[:-2], self.crop, self.crop), np.int64 if label.ndim == 2 else label.dtype)
+        planes = zip(label.reshape(-1, *label.shape[-2:]), cut.reshape(-1, self.crop, self.crop), strict=True)
+        for label_HW, cut_HW in planes:
+            _draw_label(label_HW[part], cut_HW, rows, cols, mirrored=mirrored, outside=outside)
+        return image_3HW, cut
 
     def _axes(self, height: int, width: int, rng: np.random.Generator) -> tuple[_Axis, _Axis]:
         """Rows and columns of the crop for an image of the given size."""

@@ -33,7 +33,7 @@ def refine(
     replaces the constant by (1 - max score)^alpha.
     """
     classes = maps.meta["classes"]
-    score_KHW = enlarge(maps.array, maps.meta["size"]).astype(np.float32)
+    score_KHW = enlarge(maps.array, maps.meta["size"], maps.meta.get("grid")).astype(np.float32)
     if unary == "labels":
         position_HW = labels_at(score_KHW, tuple(range(1, len(classes) + 1)), background)
         unary_nP = unary_from_labels(position_HW, len(classes) + 1, gt_prob)

@@ -296,8 +296,6 @@ def refine(
 
 def _walked(cam_Khw: np.ndarray, edge_hw: Tensor, radius: int, *, beta: float, steps: int) -> np.ndarray:
     """The walk of the maps outside of boundaries, on the device of the boundary map."""
-    if not len(cam_Khw):  # an image without classes
-        return cam_Khw
     if edge_hw.device.type != "cpu":
         value_Khw = torch.from_numpy(cam_Khw).to(edge_hw.device) * (1 - edge_hw)
         return walk_torch(value_Khw, edge_affinity_torch(edge_hw, radius), radius, beta=beta, steps=steps).cpu().numpy()

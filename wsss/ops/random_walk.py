@@ -68,7 +68,7 @@ def walk(values_Khw: np.ndarray, affinity_nhw: np.ndarray, radius: int, *, beta:
     values_Khw = np.asarray(values_Khw, np.float32)
     start_KHW = np.pad(values_Khw, margins)
     pixels = weight_nHW[0].size
-    weight_nP, start_KP = weight_nHW.reshape(-1, pixels), start_KHW.reshape(-1, pixels)
+    weight_nP, start_KP = weight_nHW.reshape(-1, pixels), start_KHW.reshape(len(start_KHW), pixels)
     step_n = offsets(radius) @ [weight_nHW.shape[2], 1]
     share_P = (1 / _degrees(weight_nP, step_n)).astype(np.float32)
     smallest = np.float32(SMALLEST * np.abs(start_KP).max(initial=0))

@@ -1,0 +1,104 @@
+"""The methods' chains through the real workflow on a few images: affinity networks, walks, self-supervision, rounds."""
+
+import copy
+import json
+from collections import Counter
+
+import pytest
+
+from tests.workflow.conftest import Project, copy_project
+from wsss.config import merge
+
+pytestmark = pytest.mark.slow
+
+WORDS = ["vwe_hspp_r50", "ms_vwe_max_norm", "irn_r50", "irn_walk"]
+SELF = ["rcm_mam_r38", "ms_psa", "psa_r38", "psa_walk", "hard", "largefov_r38", "msf"]
+FULL = ["supervised", "deeplabv2_r101", "plain"]
+RECIPES = ("vwe_cam", "rcm_cam", "irn", "psa_affinity", "deeplabv2", "largefov_r38")
+SETTINGS = {
+    "dataset": "few",
+    "preset": "tiny",
+    "data": {"source": "shapes", "images": {"train": 16, "val": 6}, "shards": {"train": 2, "val": 1}},
+    "recipes": {name: {"epochs": 1} for name in RECIPES},
+    "cam": {"ms_vwe_max_norm": {"scales": [1.0]}, "ms_psa": {"scales": [1.0]}},
+    "classify": {"rcm_mam_r38": {"options": {"mam_epoch": 0}}},
+    "affinity": {"irn_r50": {"background": 0.3}},
+    "pseudo": {"irn_hard": {"background": 0.3}},
+    "predict": {"msf": {"scales": [1.0], "flip": False}},
+    "evaluate": {"holdout": 5},
+    "build": ["few/*"],
+    "tables": {
+        "few/methods": {
+            "title": "A few images",
+            "rows": [
+                {"row": "Words + IRNet", "chain": WORDS},
+                {"row": "DeepLabv2", "chain": [*WORDS, "irn_hard", "deeplabv2_r101", "plain"], "splits": ["val"]},
+                {"row": "Full supervision", "chain": FULL, "splits": ["val"]},
+                {"row": "Self-supervision + AffinityNet", "chain": SELF[:4]},
+                {"row": "LargeFOV", "chain": SELF, "splits": ["val"]},
+            ],
+        }
+    },
+}
+WALKED = {"walk": 3, "evaluate": 3, "pseudo": 1, "segment": 1, "predict": 1, "tables": 1, "report": 1}
+
+
+@pytest.fixture(scope="module")
+def methods(tmp_path_factory) -> Project:
+    project = copy_project(tmp_path_factory.mktemp("methods"), SETTINGS)
+    project.snakemake()
+    return project
+
+
+def planned(project: Project, change: dict) -> Counter:
+    project.settings(merge(copy.deepcopy(SETTINGS), change))
+    try:
+        return project.planned()
+    finally:
+        project.settings(SETTINGS)
+
+
+def evaluation(project: Project, chain: list[str], split: str) -> dict:
+    path = project.folder / "results/few/evaluate" / "/".join(chain) / f"seed-0/{split}.json"
+    return json.loads(path.read_text())
+
+
+def test_every_row_has_a_number(methods):
+    for chain, split in [(WORDS, "train"), (WORDS, "val"), (FULL, "val"), (SELF[:4], "train"), (SELF, "val")]:
+        content = evaluation(methods, chain, split)
+        assert all(0 <= rule["miou"] <= 1 for rule in content["rules"].values())
+    assert methods.planned() == Counter()
+
+
+def test_irnet_leaves_a_threshold_open_and_affinitynet_does_not(methods):
+    assert evaluation(methods, WORDS, "train")["kind"] == "scores"
+    assert evaluation(methods, WORDS, "train")["rules"]["fixed"]["threshold"] == 0.25
+    assert evaluation(methods, SELF[:4], "train")["kind"] == "labels"
+
+
+def test_full_supervision_is_flagged_in_the_table(methods):
+    table = (methods.folder / "results/few/tables/few/methods.md").read_text()
+    assert "full supervision: trained on ground truth masks" in table
+    assert evaluation(methods, FULL, "val")["contract"]["supervision"] == "masks"
+
+
+def test_a_changed_walk_keeps_its_network(methods):
+    change = {"refine": {"irn_walk": {"options": {"beta": 8}}}}
+    assert planned(methods, change) == Counter(WALKED)
+
+
+def test_a_changed_affinity_recipe_keeps_its_labels(methods):
+    change = {"recipes": {"irn": {"lr": 0.02}}}
+    assert planned(methods, change) == Counter(WALKED | {"affinity": 1})
+
+
+def test_changed_label_thresholds_begin_at_the_labels(methods):
+    change = {"affinity": {"irn_r50": {"labels": {"fg_threshold": 0.4}}}}
+    assert planned(methods, change) == Counter(WALKED | {"affinity_labels": 2, "affinity": 1})
+
+
+def test_another_branch_of_maps_keeps_the_classifier(methods):
+    change = {"cam": {"ms_vwe_max_norm": {"branch": "word"}}}
+    jobs = planned(methods, change)
+    assert jobs["cam"] == 3
+    assert "classify" not in jobs
