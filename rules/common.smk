@@ -157,7 +157,7 @@ def table_settings(wildcards):
         "voc": SETTINGS.data.source == "voc",
         "definition": TABLES[name].model_dump(mode="json", exclude_none=True),
         "cells": [[list(chain), seed, split] for chain, seed, split in chains.evaluations(SETTINGS, TABLES[name])],
-        "seeds": SETTINGS.seeds,
+        "seeds": TABLES[name].seeds or SETTINGS.seeds,
     }
 
 

@@ -150,6 +150,7 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
     """Slice of a training rule: network and recipe."""
     network: Network = getattr(settings, stage)[name]
     _check_method(stage, name, network.method)
+    _check_start(settings, network, f"{stage}.{name}")
     config = network_config(settings, network, f"{stage}.{name}") | {"start": network.start}
     if hook := interface.hook(network.method, stage):
         config["data_options"] = interface.options(
@@ -158,6 +159,16 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
     elif network.data:
         raise UserError(f"{stage}.{name}.data: {network.method} has no options for its samples; remove the key")
     return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
+
+
+def _check_start(settings: Settings, network: Network, where: str) -> None:
+    """A network that takes over another's weights needs that one, on the same backbone; others must not name one."""
+    starts = interface.provides("methods", network.method, "start")
+    if starts != (network.start is not None):
+        remedy = "name the variant of classify that it starts from" if starts else "remove the key"
+        raise UserError(f"{where}.start: {network.method} {'needs' if starts else 'cannot use'} one; {remedy}")
+    if network.start and settings.classify[network.start].backbone != network.backbone:
+        raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
 
 
 def cam_config(settings: Settings, classify: str, name: str) -> dict[str, Any]:
@@ -332,7 +343,7 @@ def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...],
         for chain in chains_of_row(row)
         for split in (row.splits or table.splits)
         if split in settings.data.evaluate
-        for seed in settings.seeds
+        for seed in (table.seeds or settings.seeds)
     }
     return list(found)
 

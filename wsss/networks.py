@@ -72,7 +72,7 @@ def train(
 ) -> None:
     """Train the network described by `network` (see assemble) on `samples`; write its weights and loss history.
 
-    `sample` gives the arrays of one sample for a batch, drawn with the recipe's augmentation; everything follows `seed`.
+    `sample` gives the arrays of one sample of a batch, drawn with the recipe's augmentation; all follows `seed`.
     `initial_weights` are the backbone's, or, with `start` (the name of a trained network), those of that network.
     """
     device = seed_everything(seed, job.threads)

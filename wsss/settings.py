@@ -18,6 +18,9 @@ TRAINED = ("classify", "affinity", "segment")
 """Stages whose result is a trained network."""
 
 
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
 class _Data(Model):
     train: str = "train"
     """Split that networks learn from."""
@@ -274,6 +277,8 @@ class Table(Model):
     metric: Metric | list[Metric] = "miou"
     threshold: Threshold = "fixed"
     splits: list[str] = ["train", "val"]
+    seeds: Seeds | None = None
+    """Seeds of this table; without them those of the whole configuration."""
     rows: list[Row]
     per_class: bool = False
 
@@ -296,7 +301,7 @@ class Settings(Model):
 
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     preset: str | None = None
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Seeds = [0]
     data: Annotated[VocData | ShapesData | OwnData, Field(discriminator="source")]
     backbones: dict[str, Backbone]
     recipes: dict[str, Recipe]

@@ -86,6 +86,12 @@ def test_a_network_holds_no_maps_and_its_walk_needs_no_threshold(settings):
     assert chains.evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
 
 
+def test_a_table_may_have_seeds_of_its_own():
+    settings = resolve({"seeds": [0], "tables": {"vwe/table1": {"seeds": [4, 5]}}})
+    seeds = {seed for _, seed, _ in chains.evaluations(settings, settings.tables["vwe/table1"])}
+    assert seeds == {4, 5}
+
+
 def test_a_changed_walk_leaves_the_network_alone():
     before, after = resolve({}), resolve({"refine": {"irn_walk": {"options": {"beta": 8}}}})
     for slice_of in (chains.affinity_labels_config, lambda s, n: chains.train_config(s, "affinity", n)):
@@ -143,6 +149,14 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
         ),
         ({"classify": {"gap_r50": {"method": "kam"}}}, "classify.gap_r50.method: there is no method 'kam'; known:"),
         ({"segment": {"deeplabv2_r101": {"options": {"rats": [1]}}}}, "segment.deeplabv2_r101.options.rats"),
+        ({"segment": {"decoupled_vgg16": {"start": None}}}, "segment.decoupled_vgg16.start: decouplednet needs one"),
+        ({"segment": {"largefov_r38": {"start": "cls_vgg16"}}}, "segment.largefov_r38.start: deeplab_largefov cannot use"),
+        ({"segment": {"decoupled_vgg16": {"start": "gap_r50"}}}, "'gap_r50' stands on another backbone; use one on vgg"),
+        ({"classify": {"spn_vgg16": {"data": {"segment": 5}}}}, "classify.spn_vgg16.data.segment"),
+        ({"classify": {"gap_r50": {"data": {"segments": 5}}}}, "cam has no options for its samples"),
+        ({"affinity": {"irn_r50": {"labels": {"fg": 0.5}}}}, "affinity.irn_r50.labels.fg"),
+        ({"refine": {"irn_walk": {"options": {"betta": 8}}}}, "refine.irn_walk.options.betta"),
+        ({"affinity": {"irn_r50": {"method": "cam"}}}, "'cam' cannot serve affinity (it defines no labels)"),
         ({"tables": {"a/b": {"title": "t", "rows": [{"row": "r", "chain": ["gap_r50"]}]}}}, "which has no score"),
     ],
 )

@@ -4,22 +4,28 @@ import copy
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from tests.workflow.conftest import Project, copy_project
 from wsss.config import merge
+from wsss.data.images import read_mask
+from wsss.data.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 
 WORDS = ["vwe_hspp_r50", "ms_vwe_max_norm", "irn_r50", "irn_walk"]
 SELF = ["rcm_mam_r38", "ms_psa", "psa_r38", "psa_walk", "hard", "largefov_r38", "msf"]
 FULL = ["supervised", "deeplabv2_r101", "plain"]
-RECIPES = ("vwe_cam", "rcm_cam", "irn", "psa_affinity", "deeplabv2", "largefov_r38")
+PARTS = ["spn_vgg16", "sp_cam", "sp_half"]
+ROUND = ["decoupled_select_vgg16", "dn_masks"]
+RECIPES = ("vwe_cam", "rcm_cam", "irn", "psa_affinity", "deeplabv2", "largefov_r38", "spn", "image_classifier")
 SETTINGS = {
     "dataset": "few",
     "preset": "tiny",
     "data": {"source": "shapes", "images": {"train": 16, "val": 6}, "shards": {"train": 2, "val": 1}},
-    "recipes": {name: {"epochs": 1} for name in RECIPES},
+    "recipes": {name: {"epochs": 1} for name in RECIPES} | {"decouplednet": {"steps": 2}},
+    "rounds": 2,
     "cam": {"ms_vwe_max_norm": {"scales": [1.0]}, "ms_psa": {"scales": [1.0]}},
     "classify": {"rcm_mam_r38": {"options": {"mam_epoch": 0}}},
     "affinity": {"irn_r50": {"background": 0.3}},
@@ -36,6 +42,8 @@ SETTINGS = {
                 {"row": "Full supervision", "chain": FULL, "splits": ["val"]},
                 {"row": "Self-supervision + AffinityNet", "chain": SELF[:4]},
                 {"row": "LargeFOV", "chain": SELF, "splits": ["val"]},
+                {"row": "SP-CAM", "chain": PARTS},
+                {"row": "Round {round}", "chain": PARTS, "rounds": {"each": ROUND, "last": ROUND, "every": True}},
             ],
         }
     },
@@ -56,6 +64,19 @@ def planned(project: Project, change: dict) -> Counter:
         return project.planned()
     finally:
         project.settings(SETTINGS)
+
+
+def test_a_further_round_runs_alone(methods):
+    third = {"segment": 1, "predict": 3, "evaluate": 2, "tables": 1, "report": 1}
+    assert planned(methods, {"rounds": 3}) == Counter(third)
+
+
+def test_masks_of_a_round_hold_only_the_classes_of_the_image(methods):
+    labels = {key: set(sample.labels) for key, sample in read_manifest(methods.folder / "results/few/data").samples.items()}
+    folder = methods.folder / "results/few/predict" / "/".join([*PARTS, *ROUND, *ROUND]) / "seed-0/train"
+    files = list(folder.rglob("*.png"))
+    assert len(files) == 16
+    assert all(set(np.unique(read_mask(path))) <= labels[path.stem] | {0} for path in files)
 
 
 def evaluation(project: Project, chain: list[str], split: str) -> dict:
