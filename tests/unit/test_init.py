@@ -126,7 +126,7 @@ def test_weights_from_a_file_fill_every_role(here, tmp_path_factory):
     outside.touch()
     for weights, text in [(Path("net.pth"), "net.pth"), (outside, str(outside))]:
         content = written(init(root, "own", "small", weights=weights, force=True))
-        assert content["backbones"] == {role: {"weights": text} for role in ("r50", "r101", "vgg16", "r38")}
+        assert content["backbones"] == {role: {"weights": text} for role in ("r50", "r101", "vgg16", "r38", "vgg")}
     with pytest.raises(UserError, match=r"--weights gone\.pth: there is no such file"):
         init(root, "two", weights=Path("gone.pth"))
     with pytest.raises(UserError, match="preset paper has several networks"):
