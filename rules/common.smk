@@ -7,17 +7,17 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 
 from snakemake.exceptions import WorkflowError
 
-from wsss import chains, provenance
+from wsss import chains, provenance, slices, targets
 from wsss.config import read_yaml, resolve
 from wsss.errors import UserError
 from wsss.settings import STAGES, TRAINED
 
 try:
     SETTINGS = resolve(config)
-    if faults := chains.faults(SETTINGS):
+    if faults := targets.faults(SETTINGS):
         raise UserError("; ".join(faults))
-    TABLES = chains.built_tables(SETTINGS)
-    FIGURES = chains.built_figures(SETTINGS)
+    TABLES = targets.built_tables(SETTINGS)
+    FIGURES = targets.built_figures(SETTINGS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -52,7 +52,7 @@ def initial_weights(stage):
         network = getattr(SETTINGS, stage)[wildcards[stage]]
         if network.start:
             return f"{seed_path(wildcards, 'classify', network.start)}/weights.safetensors"
-        return chains.initial_weights(SETTINGS, network) or []
+        return slices.initial_weights(SETTINGS, network) or []
 
     return files
 
@@ -115,7 +115,7 @@ def train_evaluation(wildcards):
 
 def evaluations_of_table(wildcards):
     table = TABLES[f"{wildcards.paper}/{wildcards.table}"]
-    return [evaluation_path(*cell) for cell in chains.evaluations(SETTINGS, table)]
+    return [evaluation_path(*cell) for cell in targets.evaluations(SETTINGS, table)]
 
 
 def table_files(wildcards):
@@ -127,24 +127,24 @@ def settings(stage):
 
     def config_slice(wildcards):
         if stage in TRAINED:
-            network = chains.train_config(SETTINGS, stage, wildcards[stage])
+            network = slices.train_config(SETTINGS, stage, wildcards[stage])
             return {"split": SETTINGS.data.train} | network
         chain = chain_of(wildcards)
         if stage == "cam":
-            return chains.cam_config(SETTINGS, chain[-1], wildcards.cam)
+            return slices.cam_config(SETTINGS, chain[-1], wildcards.cam)
         if stage == "affinity_labels":
-            return chains.affinity_labels_config(SETTINGS, wildcards.affinity)
+            return slices.affinity_labels_config(SETTINGS, wildcards.affinity)
         if stage == "refine":
-            return chains.refine_config(SETTINGS, wildcards.refine)
+            return slices.refine_config(SETTINGS, wildcards.refine)
         if stage == "words":
-            return chains.words_config(SETTINGS, chain[-1])
+            return slices.words_config(SETTINGS, chain[-1])
         if stage == "walk":
-            return chains.walk_config(SETTINGS, wildcards.affinity, wildcards.refine)
+            return slices.walk_config(SETTINGS, wildcards.affinity, wildcards.refine)
         if stage == "pseudo":
-            return chains.pseudo_config(SETTINGS, chain, wildcards.pseudo)
+            return slices.pseudo_config(SETTINGS, chain, wildcards.pseudo)
         if stage == "predict":
-            return chains.predict_config(SETTINGS, chain[-1], wildcards.predict)
-        return chains.evaluate_config(SETTINGS, chain, wildcards.split)
+            return slices.predict_config(SETTINGS, chain[-1], wildcards.predict)
+        return slices.evaluate_config(SETTINGS, chain, wildcards.split)
 
     return config_slice
 
@@ -156,7 +156,7 @@ def table_settings(wildcards):
         "name": name,
         "voc": SETTINGS.data.source == "voc",
         "definition": TABLES[name].model_dump(mode="json", exclude_none=True),
-        "cells": [[list(chain), seed, split] for chain, seed, split in chains.evaluations(SETTINGS, TABLES[name])],
+        "cells": [[list(chain), seed, split] for chain, seed, split in targets.evaluations(SETTINGS, TABLES[name])],
         "seeds": TABLES[name].seeds or SETTINGS.seeds,
     }
 
@@ -168,7 +168,7 @@ def network_source(stage):
         kind = {"cam": "classify", "words": "classify", "predict": "segment"}.get(stage, stage)
         name = wildcards[stage] if kind == stage else chain_of(wildcards)[-1]
         network = getattr(SETTINGS, kind)[name]
-        backbone = chains.backbone_file(SETTINGS, network)
+        backbone = slices.backbone_file(SETTINGS, network)
         return source(
             f"workflow_scripts/{stage}.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py"
         )
@@ -188,7 +188,7 @@ def affinity_source(script):
 
 def walk_source(wildcards):
     network = SETTINGS.affinity[wildcards.affinity]
-    backbone = chains.backbone_file(SETTINGS, network)
+    backbone = slices.backbone_file(SETTINGS, network)
     return source("workflow_scripts/walk.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py")
 
 
@@ -216,7 +216,7 @@ def maps_of_figure(wildcards):
 def evaluations_of_figure(wildcards):
     """The evaluations that a figure needs, and the images file of the last where it ranks images by it."""
     figure = figure_of(wildcards)
-    found = [evaluation_path(*cell) for cell in chains.figure_evaluations(SETTINGS, figure)]
+    found = [evaluation_path(*cell) for cell in targets.figure_evaluations(SETTINGS, figure)]
     ranked = getattr(figure, "choose", "fixed") != "fixed"
     return {"evaluations": found, "images": found[-1].replace(".json", ".images.csv") if ranked else []}
 
@@ -227,7 +227,7 @@ def figure_config(wildcards):
     return {
         "kind": figure.kind,
         "definition": figure.model_dump(mode="json", exclude={"kind", "title", "chain"}),
-        "cells": [[list(chain), seed, split] for chain, seed, split in chains.figure_evaluations(SETTINGS, figure)],
+        "cells": [[list(chain), seed, split] for chain, seed, split in targets.figure_evaluations(SETTINGS, figure)],
     }
 
 
@@ -241,8 +241,8 @@ def figure_files(wildcards):
 
 def all_cells():
     """Every (chain, seed, split) of the tables and figures to build, each once."""
-    cells = [cell for table in TABLES.values() for cell in chains.evaluations(SETTINGS, table)]
-    cells += [cell for figure in FIGURES.values() for cell in chains.figure_evaluations(SETTINGS, figure)]
+    cells = [cell for table in TABLES.values() for cell in targets.evaluations(SETTINGS, table)]
+    cells += [cell for figure in FIGURES.values() for cell in targets.figure_evaluations(SETTINGS, figure)]
     return list(dict.fromkeys(cells))
 
 

@@ -61,7 +61,7 @@ def why(path: Annotated[Path, typer.Argument(help="A file or folder below result
 @_one_line_errors
 def show(configfile: Config = None) -> None:
     """Print the first table of a configuration's results, and where all tables, figures and the report lie."""
-    from wsss.chains import built_figures, built_tables
+    from wsss.targets import built_figures, built_tables
 
     settings = _settings(configfile)
     root = Path("results", settings.dataset)
@@ -80,20 +80,20 @@ def show(configfile: Config = None) -> None:
 @_one_line_errors
 def tables(configfile: Config = None) -> None:
     """Make the tables from what exists, after a run that failed in parts; what is missing gets the status `failed`."""
-    from wsss import chains
+    from wsss import chains, targets
     from wsss.data.manifest import read_manifest
     from wsss.tables import build
 
     settings = _settings(configfile)
     root = Path("results", settings.dataset)
-    for name, table in chains.built_tables(settings).items():
-        cells = chains.evaluations(settings, table)
+    for name, table in targets.built_tables(settings).items():
+        cells = targets.evaluations(settings, table)
         build(
             name=name,
             definition=table.model_dump(mode="json", exclude_none=True),
             classes=read_manifest(root / "data").classes,
             evaluations={cell: root / chains.evaluation_path(*cell) for cell in cells},
-            seeds=settings.seeds,
+            seeds=table.seeds or settings.seeds,
             published=ROOT / "published",
             out_prefix=root / "tables" / name,
             voc=settings.data.source == "voc",
@@ -123,12 +123,12 @@ def init(
 @_one_line_errors
 def check(configfile: Config = None) -> None:
     """Validate settings and data; lists every fault at once, with file names."""
-    from wsss import chains
+    from wsss import targets
     from wsss.data.check import check as faults_of
 
     settings = _settings(configfile)
     folder = Path("results", settings.dataset, "data")
-    findings = chains.faults(settings) + faults_of(
+    findings = targets.faults(settings) + faults_of(
         settings.data.model_dump(mode="json"), folder if folder.is_dir() else None
     )
     for line in findings:

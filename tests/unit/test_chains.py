@@ -2,7 +2,7 @@
 
 import pytest
 
-from wsss import chains
+from wsss import chains, slices, targets
 from wsss.config import resolve
 from wsss.errors import UserError
 
@@ -15,7 +15,7 @@ def settings():
 
 
 def test_every_table_of_the_papers_is_sound(settings):
-    assert chains.faults(settings) == []
+    assert targets.faults(settings) == []
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_impossible_chains_name_the_row(settings, chain, message):
 
 def test_a_build_pattern_without_a_table_is_refused():
     with pytest.raises(UserError, match="no table or figure matches 'vew/"):
-        chains.built_tables(resolve({"build": ["vew/*"]}))
+        targets.built_tables(resolve({"build": ["vew/*"]}))
 
 
 def test_only_score_maps_need_a_threshold(settings):
@@ -53,26 +53,26 @@ def test_only_score_maps_need_a_threshold(settings):
 
 
 def test_the_contract_of_maps_and_of_predictions(settings):
-    maps = chains.contract(settings, DEEPLAB[:2])
+    maps = slices.contract(settings, DEEPLAB[:2])
     assert maps["labels_at_inference"] is True
     assert maps["crf"] == "none"
     assert maps["scales"] == "1 0.5 1.5 2"
     assert "pseudo_threshold" not in maps
-    predictions = chains.contract(settings, DEEPLAB)
+    predictions = slices.contract(settings, DEEPLAB)
     assert predictions["labels_at_inference"] is False
     assert predictions["crf"] == "kazuto"
     assert predictions["scales"] == "1"
     assert predictions["pseudo_threshold"] == "best"
     assert predictions["weights"] == "resnet50: ImageNet, resnet101: ImageNet"
-    assert chains.contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
+    assert slices.contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
 
 
 def test_the_contract_names_what_the_labels_rest_on(settings):
-    walk = chains.contract(settings, ["gap_r50", "ms_irn", "irn_r50", "irn_walk"])
+    walk = slices.contract(settings, ["gap_r50", "ms_irn", "irn_r50", "irn_walk"])
     assert walk["crf"] == "none"
     assert walk["weights"] == "resnet50: ImageNet, resnet50: ImageNet"
     assert walk["supervision"] == "image-level labels"
-    masks = chains.contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
+    masks = slices.contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
     assert masks["supervision"] == "masks"
     assert "pseudo_threshold" not in masks
 
@@ -83,20 +83,20 @@ def test_a_network_holds_no_maps_and_its_walk_needs_no_threshold(settings):
     assert not chains.needs_evaluation(settings, chain, "irn_walk")
     assert chains.keeps_scores(settings, "irn_walk")
     assert not chains.keeps_scores(settings, "psa_walk")
-    assert chains.evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
+    assert slices.evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
 
 
 def test_a_table_may_have_seeds_of_its_own():
     settings = resolve({"seeds": [0], "tables": {"vwe/table1": {"seeds": [4, 5]}}})
-    seeds = {seed for _, seed, _ in chains.evaluations(settings, settings.tables["vwe/table1"])}
+    seeds = {seed for _, seed, _ in targets.evaluations(settings, settings.tables["vwe/table1"])}
     assert seeds == {4, 5}
 
 
 def test_a_changed_walk_leaves_the_network_alone():
     before, after = resolve({}), resolve({"refine": {"irn_walk": {"options": {"beta": 8}}}})
-    for slice_of in (chains.affinity_labels_config, lambda s, n: chains.train_config(s, "affinity", n)):
+    for slice_of in (slices.affinity_labels_config, lambda s, n: slices.train_config(s, "affinity", n)):
         assert slice_of(before, "irn_r50") == slice_of(after, "irn_r50")
-    assert chains.walk_config(before, "irn_r50", "irn_walk") != chains.walk_config(after, "irn_r50", "irn_walk")
+    assert slices.walk_config(before, "irn_r50", "irn_walk") != slices.walk_config(after, "irn_r50", "irn_walk")
 
 
 def test_rounds_are_longer_chains():
@@ -106,7 +106,7 @@ def test_rounds_are_longer_chains():
         {"row": "Last", "chain": DEEPLAB[:4], "rounds": rounds},
     ]
     overlay = {"tables": {"a/b": {"title": "t", "rows": rows}}, "build": ["a/b"]}
-    three, four = (chains.built_tables(resolve(overlay | {"rounds": n}))["a/b"].rows for n in (3, 4))
+    three, four = (targets.built_tables(resolve(overlay | {"rounds": n}))["a/b"].rows for n in (3, 4))
     assert [row.row for row in three] == ["Round 1", "Round 2", "Round 3", "Last"]
     assert three[0].chain == DEEPLAB
     assert three[1].chain == [*DEEPLAB[:4], "deeplabv2_r101", "plain", "deeplabv2_r101", "plain_crf"]
@@ -118,7 +118,7 @@ def test_rounds_are_longer_chains():
 def test_slices_are_plain_and_hold_the_defaults(settings):
     import json
 
-    config = chains.train_config(settings, "classify", "gap_r50")
+    config = slices.train_config(settings, "classify", "gap_r50")
     assert json.loads(json.dumps(config)) == config
     assert config["backbone_options"] == {"network": "resnet50", "dilate": False, "train_norm": True}
     assert config["options"] == {"pooling": "gap", "dropout": 0.0, "head_lr": 10.0, "init": "default"}
@@ -126,14 +126,14 @@ def test_slices_are_plain_and_hold_the_defaults(settings):
 
 
 def test_the_fixed_threshold_is_the_papers(settings):
-    assert chains.evaluate_config(settings, ["gap_r50", "ms_irn"], "val")["fixed"] == 0.15
-    assert chains.evaluate_config(settings, ["gap_r50", "ms_vwe"], "val")["fixed"] == 0.14
-    assert chains.evaluate_config(settings, DEEPLAB, "val")["fixed"] is None
+    assert slices.evaluate_config(settings, ["gap_r50", "ms_irn"], "val")["fixed"] == 0.15
+    assert slices.evaluate_config(settings, ["gap_r50", "ms_vwe"], "val")["fixed"] == 0.14
+    assert slices.evaluate_config(settings, DEEPLAB, "val")["fixed"] is None
 
 
 def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
     settings = resolve({"seeds": [0, 3]})
-    cells = chains.evaluations(settings, settings.tables["vwe/table1"])
+    cells = targets.evaluations(settings, settings.tables["vwe/table1"])
     rows = [("gap_r50", "ms_irn"), ("vwe_r50", "ms_vwe"), ("hspp_r50", "ms_vwe"), ("vwe_hspp_r50", "ms_vwe")]
     assert cells == [(row, seed, split) for row in rows for split in ("train", "val") for seed in (0, 3)]
 
@@ -150,8 +150,14 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
         ({"classify": {"gap_r50": {"method": "kam"}}}, "classify.gap_r50.method: there is no method 'kam'; known:"),
         ({"segment": {"deeplabv2_r101": {"options": {"rats": [1]}}}}, "segment.deeplabv2_r101.options.rats"),
         ({"segment": {"decoupled_vgg16": {"start": None}}}, "segment.decoupled_vgg16.start: decouplednet needs one"),
-        ({"segment": {"largefov_r38": {"start": "cls_vgg16"}}}, "segment.largefov_r38.start: deeplab_largefov cannot use"),
-        ({"segment": {"decoupled_vgg16": {"start": "gap_r50"}}}, "'gap_r50' stands on another backbone; use one on vgg"),
+        (
+            {"segment": {"largefov_r38": {"start": "cls_vgg16"}}},
+            "segment.largefov_r38.start: deeplab_largefov cannot use",
+        ),
+        (
+            {"segment": {"decoupled_vgg16": {"start": "gap_r50"}}},
+            "'gap_r50' stands on another backbone; use one on vgg",
+        ),
         ({"classify": {"spn_vgg16": {"data": {"segment": 5}}}}, "classify.spn_vgg16.data.segment"),
         ({"classify": {"gap_r50": {"data": {"segments": 5}}}}, "cam has no options for its samples"),
         ({"affinity": {"irn_r50": {"labels": {"fg": 0.5}}}}, "affinity.irn_r50.labels.fg"),
@@ -161,7 +167,7 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
     ],
 )
 def test_faults_of_variants_are_found_before_anything_runs(overlay, message):
-    assert any(message in fault for fault in chains.faults(resolve(overlay)))
+    assert any(message in fault for fault in targets.faults(resolve(overlay)))
 
 
 def test_thresholds_are_chosen_on_the_split_that_networks_learn_from():
@@ -170,5 +176,5 @@ def test_thresholds_are_chosen_on_the_split_that_networks_learn_from():
     alone = resolve({"dataset": "x", "data": own | {"evaluate": {"val": "val", "train_aug": "train_aug"}}})
     assert chains.threshold_split(both) == "train"
     assert chains.threshold_split(alone) == "train_aug"
-    assert chains.evaluate_config(alone, ["gap_r50", "ms_irn"], "train_aug")["chooses"]
-    assert not chains.evaluate_config(alone, ["gap_r50", "ms_irn"], "val")["chooses"]
+    assert slices.evaluate_config(alone, ["gap_r50", "ms_irn"], "train_aug")["chooses"]
+    assert not slices.evaluate_config(alone, ["gap_r50", "ms_irn"], "val")["chooses"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from wsss.chains import faults
 from wsss.config import ROOT, merge, presets, resolve, schema
 from wsss.errors import UserError
+from wsss.targets import faults
 
 OWN = {"dataset": "mine", "data": {"source": "own", "root": "photos"}}
 

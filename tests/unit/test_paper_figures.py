@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.unit.table_fixture import evaluation
-from wsss import chains, words
+from wsss import slices, targets, words
 from wsss.backbones import tiny
 from wsss.config import resolve
 from wsss.data.ground_truth import GroundTruth, write_ground_truth
@@ -493,15 +493,15 @@ def test_wrong_settings_are_named_in_one_line(name, definition, message):
     ],
 )
 def test_impossible_chains_name_the_figure(definition, message):
-    assert any(message in fault for fault in chains.faults(with_figure(definition)))
+    assert any(message in fault for fault in targets.faults(with_figure(definition)))
 
 
 def test_figures_are_selected_as_tables_are_and_only_of_scored_splits():
     settings = with_figure(figure())
-    assert list(chains.built_figures(settings)) == ["new/figure1"]
-    assert chains.built_tables(settings) == {}
-    assert "new/figure1" not in chains.built_figures(settings.model_copy(update={"build": ["vwe/*"]}))
-    assert chains.built_figures(with_figure(figure(split="test"))) == {}
+    assert list(targets.built_figures(settings)) == ["new/figure1"]
+    assert targets.built_tables(settings) == {}
+    assert "new/figure1" not in targets.built_figures(settings.model_copy(update={"build": ["vwe/*"]}))
+    assert targets.built_figures(with_figure(figure(split="test"))) == {}
 
 
 def test_curves_ask_for_all_seeds_and_pictures_for_the_first():
@@ -520,7 +520,7 @@ def test_curves_ask_for_all_seeds_and_pictures_for_the_first():
         ({"kind": "words", "title": "t", "chain": ["vwe_r50"]}, []),
     ):
         settings = with_figure(definition, seeds=[3, 5])
-        assert chains.figure_evaluations(settings, settings.figures["new/figure1"]) == expected
+        assert targets.figure_evaluations(settings, settings.figures["new/figure1"]) == expected
 
 
 def test_what_a_figure_shows_can_be_read_below_it():
@@ -534,6 +534,6 @@ def test_the_slice_of_a_figure_is_plain(tmp_path):
     settings = with_figure(curve_of((1, CHAIN)))
     definition = settings.figures["new/figure1"].model_dump(mode="json", exclude={"kind", "title", "chain"})
     assert json.loads(json.dumps(definition)) == definition
-    config = chains.words_config(settings, "vwe_r50")
+    config = slices.words_config(settings, "vwe_r50")
     assert config["network"]["method"] == "vwe"
     assert config["network"]["options"]["words"] == 256

@@ -72,7 +72,9 @@ def test_a_further_round_runs_alone(methods):
 
 
 def test_masks_of_a_round_hold_only_the_classes_of_the_image(methods):
-    labels = {key: set(sample.labels) for key, sample in read_manifest(methods.folder / "results/few/data").samples.items()}
+    labels = {
+        key: set(sample.labels) for key, sample in read_manifest(methods.folder / "results/few/data").samples.items()
+    }
     folder = methods.folder / "results/few/predict" / "/".join([*PARTS, *ROUND, *ROUND]) / "seed-0/train"
     files = list(folder.rglob("*.png"))
     assert len(files) == 16

@@ -226,7 +226,8 @@ def refine(
     """Scores float16 (N,h,w) of background and present classes after 2^logt steps of the random walk, and their meta.
 
     The background score is (1 - max score)^alpha. Steps go along affinities to the power `beta` between pixels of the
-    network's grid. The meta holds the classes, with 0 in front, and the size of the padded image, which the grid covers. Published alpha, logt: 16, 8 (psa), 6, 6 (SEAM), 19, 6 (AEFT).
+    network's grid. The meta holds the classes, with 0 in front, and the size of the padded image, which the grid
+    covers. Published alpha, logt: 16, 8 (psa), 6, 6 (SEAM), 19, 6 (AEFT).
     """
     score_KHW = enlarge(maps.array, maps.meta["size"], maps.meta.get("grid")).astype(np.float32)
     score_Nhw = block_means(with_background(score_KHW, alpha), model.stride)

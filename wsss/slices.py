@@ -1,0 +1,200 @@
+"""What the job of each stage reads of the settings: the plain dict that is its rule's `params.config`."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from wsss import chains, interface
+from wsss.errors import UserError
+from wsss.settings import TRAINED, Network, Settings
+
+NEEDED = {"classify": "class_maps", "affinity": "labels", "segment": "logits", "refine": "refine"}
+"""What a method must define to serve a stage."""
+
+WEIGHT_FILES = {".pth", ".pt", ".params", ".safetensors"}
+
+NETWORK_FILES = {"resnet50": "resnet", "resnet101": "resnet"}
+
+
+def network_config(settings: Settings, network: Network, where: str) -> dict[str, Any]:
+    """Everything that builds a network: the keyword arguments of networks.assemble, defaults filled in."""
+    role = settings.backbones[network.backbone]
+    file = backbone_file(settings, network)
+    if not interface.exists("backbones", file):
+        known = sorted({*NETWORK_FILES, *interface.names("backbones")} - {*NETWORK_FILES.values()})
+        raise UserError(
+            f"backbones.{network.backbone}.network: there is no '{role.network}'; known: {', '.join(known)}"
+        )
+    given = role.options | ({"network": role.network} if file != role.network else {})
+    return {
+        "method": network.method,
+        "network": file,
+        "output_stride": network.output_stride,
+        "backbone_options": _without(
+            interface.options("backbones", file, given, f"backbones.{network.backbone}.options"),
+            "output_stride",
+        ),
+        "options": interface.options("methods", network.method, network.options, f"{where}.options"),
+    }
+
+
+def backbone_file(settings: Settings, network: Network) -> str:
+    """Name of the file in wsss/backbones that builds a network's backbone."""
+    name = settings.backbones[network.backbone].network
+    return NETWORK_FILES.get(name, name)
+
+
+def _check_method(stage: str, name: str, method: str) -> None:
+    try:
+        suits = interface.provides("methods", method, NEEDED[stage])
+    except UserError as error:
+        raise UserError(f"{stage}.{name}.method: {error}") from None
+    if not suits:
+        raise UserError(f"{stage}.{name}.method: '{method}' cannot serve {stage} (it defines no {NEEDED[stage]})")
+
+
+def initial_weights(settings: Settings, network: Network) -> str | None:
+    """The file with a backbone's initial weights: the user's, the one that a rule downloads, or none."""
+    role = settings.backbones[network.backbone]
+    if role.weights == "none":
+        return None
+    if PurePath(role.weights).suffix in WEIGHT_FILES:
+        return role.weights
+    return f"resources/weights/{role.network}-{role.weights}.pth"
+
+
+def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
+    """Slice of a training rule: network and recipe."""
+    network: Network = getattr(settings, stage)[name]
+    _check_method(stage, name, network.method)
+    _check_start(settings, network, f"{stage}.{name}")
+    config = network_config(settings, network, f"{stage}.{name}") | {"start": network.start}
+    if hook := interface.hook(network.method, stage):
+        config["data_options"] = interface.options(
+            "methods", network.method, network.data, f"{stage}.{name}.data", function=hook
+        )
+    elif network.data:
+        raise UserError(f"{stage}.{name}.data: {network.method} has no options for its samples; remove the key")
+    return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
+
+
+def _check_start(settings: Settings, network: Network, where: str) -> None:
+    """A network that takes over another's weights needs that one, on the same backbone; others must not name one."""
+    starts = interface.provides("methods", network.method, "start")
+    if starts != (network.start is not None):
+        remedy = "name the variant of classify that it starts from" if starts else "remove the key"
+        raise UserError(f"{where}.start: {network.method} {'needs' if starts else 'cannot use'} one; {remedy}")
+    if network.start and settings.classify[network.start].backbone != network.backbone:
+        raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
+
+
+def cam_config(settings: Settings, classify: str, name: str) -> dict[str, Any]:
+    """Slice of CAM inference: scales, flip, order, and the network that it loads."""
+    network = network_config(settings, settings.classify[classify], f"classify.{classify}")
+    return settings.cam[name].model_dump(mode="json", exclude={"background"}) | {"network": network}
+
+
+def words_config(settings: Settings, classify: str) -> dict[str, Any]:
+    """Slice of the visual words' assignment: the network that it loads."""
+    return {"network": network_config(settings, settings.classify[classify], f"classify.{classify}")}
+
+
+def affinity_labels_config(settings: Settings, name: str) -> dict[str, Any]:
+    """Slice of an affinity network's training labels: method, threshold, options with defaults."""
+    given = settings.affinity[name]
+    _check_method("affinity", name, given.method)
+    where = f"affinity.{name}.labels"
+    options = interface.options("methods", given.method, given.labels, where, function="labels")
+    return {"method": given.method, "background": given.background, "options": options}
+
+
+def refine_config(settings: Settings, name: str) -> dict[str, Any]:
+    """Slice of a refinement: method, background threshold, options with defaults."""
+    given = settings.refine[name]
+    _check_method("refine", name, given.method)
+    options = interface.options("methods", given.method, given.options, f"refine.{name}.options", function="refine")
+    return given.model_dump(mode="json") | {"options": options}
+
+
+def walk_config(settings: Settings, affinity: str, name: str) -> dict[str, Any]:
+    """Slice of a refinement by a trained network: method, options, and the network that it loads."""
+    network = network_config(settings, settings.affinity[affinity], f"affinity.{affinity}")
+    return _without(refine_config(settings, name), "background") | {"network": network}
+
+
+def pseudo_config(settings: Settings, chain: Sequence[str], name: str) -> dict[str, Any]:
+    """Slice of the pseudo labels; the threshold counts only when it is still open."""
+    background = settings.pseudo[name].background if chains.keeps_scores(settings, chain[-1]) else 0.0
+    return {"background": background}
+
+
+def predict_config(settings: Settings, segment: str, name: str) -> dict[str, Any]:
+    """Slice of segmentation inference, with the network that it loads."""
+    network = network_config(settings, settings.segment[segment], f"segment.{segment}")
+    return settings.predict[name].model_dump(mode="json") | {"network": network}
+
+
+def evaluate_config(settings: Settings, chain: Sequence[str], split: str) -> dict[str, Any]:
+    """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, the contract."""
+    return {
+        "chooses": split == chains.threshold_split(settings),
+        "fixed": _fixed_background(settings, chain) if chains.keeps_scores(settings, chain[-1]) else None,
+        "holdout": settings.evaluate.holdout,
+        "convention": settings.evaluate.convention,
+        "contract": contract(settings, chain),
+    }
+
+
+def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
+    for name in reversed(chain):
+        background = getattr(chains.variant(settings, name), "background", None)
+        if isinstance(background, float | int):
+            return float(background)
+    return 0.15
+
+
+def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
+    """What a number of this chain rests on, as far as settings know: weights, scales, flips, CRF."""
+    stages = {chains.stage_of(settings, name): name for name in chain}
+    last = chains.stage_of(settings, chain[-1])
+    inference = chains.variant(settings, stages["predict"] if last == "predict" else stages["cam"])
+    roles = [
+        settings.backbones[chains.variant(settings, stages[stage]).backbone] for stage in TRAINED if stage in stages
+    ]
+    presets = [_preset(settings, name) for name in chain if name in settings.refine]
+    found = {
+        "convention": settings.evaluate.convention,
+        "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
+        "scales": " ".join(f"{scale:g}" for scale in inference.scales),
+        "flip": str(inference.flip).lower(),
+        "crf": inference.crf or "none" if last == "predict" else ", ".join(filter(None, presets)) or "none",
+        "labels_at_inference": last != "predict" or inference.labels,
+        "supervision": "masks" if "cam" not in stages else "image-level labels",
+    }
+    if not chains.keeps_scores(settings, chain[-1]) and "cam" in stages:
+        found["pseudo_threshold"] = _label_background(settings, chain)
+    return found
+
+
+def _preset(settings: Settings, name: str) -> str | None:
+    """The CRF preset of a refinement; None where it has none."""
+    return refine_config(settings, name)["options"].get("preset")
+
+
+def _label_background(settings: Settings, chain: Sequence[str]) -> str:
+    """The rule or number by which the score maps of a chain became labels."""
+    position = max(i for i, name in enumerate(chain) if chains.keeps_scores(settings, name))
+    return str(chains.variant(settings, chain[position + 1]).background)
+
+
+def _weights_name(weights: str) -> str:
+    return {
+        "none": "random",
+        "IMAGENET1K_V1": "ImageNet",
+        "IMAGENET1K_V2": "ImageNet (V2)",
+        "ADEMXAPP_A1": "ImageNet",
+    }.get(weights, weights)
+
+
+def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}

@@ -1,0 +1,102 @@
+"""What a run makes: the tables and figures that `build` selects, the evaluations behind them, and their faults."""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+from wsss import chains, interface, slices
+from wsss.errors import UserError
+from wsss.figure_settings import Curve, Figure, Words
+from wsss.settings import TRAINED, Settings, Table
+
+
+def built_tables(settings: Settings) -> dict[str, Table]:
+    """The tables that `build` selects; UserError when a pattern matches none or a chain is impossible."""
+    known = [*settings.tables, *settings.figures]
+    for pattern in settings.build:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise UserError(f"build: no table or figure matches '{pattern}'; there are: {', '.join(known)}")
+    tables = settings.tables
+    chosen = {name: tables[name].with_rounds(settings.rounds) for name in tables if _selected(settings, name)}
+    for name, table in chosen.items():
+        for row in table.rows:
+            for chain in chains_of_row(row):
+                chains.check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
+                _refuse_unscored(settings, chain, f"tables.{name}, row '{row.row}'")
+    return chosen
+
+
+def built_figures(settings: Settings) -> dict[str, Figure]:
+    """The figures that `build` selects, of scored splits; UserError when a chain is impossible."""
+    chosen = {
+        name: figure
+        for name, figure in settings.figures.items()
+        if _selected(settings, name) and figure.split in settings.data.evaluate
+    }
+    for name, figure in chosen.items():
+        for chain in figure.chains:
+            chains.check_chain(settings, chain, f"figures.{name}")
+            refuse = _refuse_wordless if isinstance(figure, Words) else _refuse_unscored
+            refuse(settings, chain, f"figures.{name}")
+    return chosen
+
+
+def _selected(settings: Settings, name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in settings.build)
+
+
+def _refuse_wordless(settings: Settings, chain: Sequence[str], where: str) -> None:
+    network = settings.classify.get(chain[-1])
+    if network is None or not interface.provides("methods", network.method, "word_map"):
+        raise UserError(f"{where}: ends in {chain[-1]}, which is no classifier with visual words (word_map)")
+
+
+def _refuse_unscored(settings: Settings, chain: Sequence[str], where: str) -> None:
+    stage = chains.stage_of(settings, chain[-1])
+    if stage not in chains.SCORED:
+        raise UserError(
+            f"{where}: ends in {chain[-1]} ({stage}), which has no score; add a variant of {', '.join(chains.SCORED)}"
+        )
+
+
+def faults(settings: Settings) -> list[str]:
+    """Every fault of variants, their options and the tables' chains that the types alone do not show."""
+    checks: list[Callable[[], object]] = [lambda: built_tables(settings), lambda: built_figures(settings)]
+    for stage in TRAINED:
+        checks += [partial(slices.train_config, settings, stage, name) for name in getattr(settings, stage)]
+    checks += [partial(slices.refine_config, settings, name) for name in settings.refine]
+    checks += [partial(slices.affinity_labels_config, settings, name) for name in settings.affinity]
+    found = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def chains_of_row(row: Any) -> list[list[str]]:
+    """The chains that must run for a row."""
+    return ([row.chain] if row.chain else []) + (row.mean_of or [])
+
+
+def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...], int, str]]:
+    """All (chain, seed, split) whose evaluation fills a cell of the table."""
+    found = {
+        (tuple(chain), seed, split): None
+        for row in table.rows
+        for chain in chains_of_row(row)
+        for split in (row.splits or table.splits)
+        if split in settings.data.evaluate
+        for seed in (table.seeds or settings.seeds)
+    }
+    return list(found)
+
+
+def figure_evaluations(settings: Settings, figure: Figure) -> list[tuple[tuple[str, ...], int, str]]:
+    """All (chain, seed, split) whose evaluation a figure needs: curves show all seeds, pictures the first."""
+    if isinstance(figure, Words):
+        return []
+    seeds = settings.seeds if isinstance(figure, Curve) else settings.seeds[:1]
+    return list(dict.fromkeys((tuple(chain), seed, figure.split) for chain in figure.chains for seed in seeds))
