@@ -23,6 +23,7 @@ except UserError as error:
 
 DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
 VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
+MASKS = "|".join(name for name, given in SETTINGS.pseudo.items() if given.source == "ground_truth") or "none"
 WALKS = "|".join(chains.walks(SETTINGS)) or "none"
 PLAIN_REFINEMENTS = "|".join(name for name in SETTINGS.refine if name not in chains.walks(SETTINGS)) or "none"
 
@@ -169,8 +170,11 @@ def network_source(stage):
         name = wildcards[stage] if kind == stage else chain_of(wildcards)[-1]
         network = getattr(SETTINGS, kind)[name]
         backbone = slices.backbone_file(SETTINGS, network)
+        used = "build" if kind != stage else "build,guide,examples,arrays,sample_target,PAD"
         return source(
-            f"workflow_scripts/{stage}.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py"
+            f"workflow_scripts/{stage}.py",
+            f"wsss/backbones/{backbone}.py",
+            f"wsss/methods/{network.method}.py:{used}",
         )
 
     return digests
@@ -181,7 +185,7 @@ def affinity_source(script):
 
     def digests(wildcards):
         method = SETTINGS.affinity[wildcards.affinity].method
-        return source(f"workflow_scripts/{script}.py", f"wsss/methods/{method}.py")
+        return source(f"workflow_scripts/{script}.py", f"wsss/methods/{method}.py:labels")
 
     return digests
 
@@ -189,12 +193,14 @@ def affinity_source(script):
 def walk_source(wildcards):
     network = SETTINGS.affinity[wildcards.affinity]
     backbone = slices.backbone_file(SETTINGS, network)
-    return source("workflow_scripts/walk.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py")
+    return source(
+        "workflow_scripts/walk.py", f"wsss/backbones/{backbone}.py", f"wsss/methods/{network.method}.py:build,refine"
+    )
 
 
 def refine_source(wildcards):
     method = SETTINGS.refine[wildcards.refine].method
-    return source("workflow_scripts/refine.py", f"wsss/methods/{method}.py")
+    return source("workflow_scripts/refine.py", f"wsss/methods/{method}.py:refine")
 
 
 def figure_of(wildcards):
@@ -265,6 +271,8 @@ def trainings():
     for chain, seed in [cell[:2] for cell in all_cells()] + words:
         for length, name in enumerate(chain, 1):
             if (stage := chains.stage_of(SETTINGS, name)) in TRAINED:
+                if start := chains.variant(SETTINGS, name).start:
+                    found["classify", (start,), seed] = None
                 found[stage, chain[:length], seed] = None
     return list(found)
 

@@ -18,6 +18,8 @@ rule supervised:
         "<logs>/pseudo/{pseudo}/seed-{seed}/{split}.log",
     benchmark:
         "<benchmarks>/pseudo/{pseudo}/seed-{seed}/{split}.tsv"
+    wildcard_constraints:
+        pseudo=MASKS,
     conda:
         "../envs/wsss.yaml"
     threads: 1

@@ -4,6 +4,7 @@ classify/<a>  cam/<a>/<b>  affinity/<a>/<b>/<c>  refine/<a>/<b>/<c>/<d>  pseudo/
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from wsss import interface
@@ -19,6 +20,9 @@ BEFORE = {
     "segment": ("pseudo", "predict"),
     "predict": ("segment",),
 }
+
+LEAST_SIDE = 16
+"""Scales from here on are sides of squares in pixels, not factors."""
 
 SCORED = ("cam", "refine", "pseudo", "predict")
 """Stages whose results are label or score maps, so that an evaluation of them exists."""
@@ -52,6 +56,13 @@ def check_chain(settings: Settings, chain: Sequence[str], where: str) -> None:
             )
         before = stage
     _check_walks(settings, chain, where)
+    for network, name in pairwise(chain):
+        _check_inference(settings, network, name, where)
+    for position, name in enumerate(chain[1:], 1):
+        if stage_of(settings, name) in ("affinity", "refine"):
+            maps = maps_before(settings, chain[:position])
+            if not keeps_scores(settings, maps[-1]):
+                raise UserError(f"{where}: '{name}' needs score maps, but '{maps[-1]}' before it makes labels")
 
 
 def _check_walks(settings: Settings, chain: Sequence[str], where: str) -> None:
@@ -65,6 +76,26 @@ def _check_walks(settings: Settings, chain: Sequence[str], where: str) -> None:
                 f"{where}: '{name}' cannot follow '{before}' in {'/'.join(chain)}; behind an affinity network stands a "
                 "refinement by its own method, and such a refinement only there"
             )
+
+
+def _check_inference(settings: Settings, network: str, name: str, where: str) -> None:
+    """Networks that infer whole images by themselves know nothing of scales and flips, and others nothing of sides."""
+    stage = stage_of(settings, name)
+    if stage not in ("cam", "predict"):
+        return
+    own = interface.constant("methods", variant(settings, network).method, "OWN_INFERENCE", False)
+    given = variant(settings, name)
+    if stage == "predict":
+        fits = not own or (given.scales == [1.0] and not given.flip)
+        wanted = "scales: [1.0] and flip: false"
+    elif own:
+        fits = min(given.scales) >= LEAST_SIDE and given.flip == "none" and given.branch == "img"
+        wanted = f"sides of at least {LEAST_SIDE} pixels as scales, flip: none and branch: img"
+    else:
+        fits = max(given.scales) < LEAST_SIDE
+        wanted = f"scales below {LEAST_SIDE}"
+    if not fits:
+        raise UserError(f"{where}: {stage}.{name} does not suit '{network}', which needs {wanted}")
 
 
 def walks(settings: Settings) -> list[str]:
@@ -93,6 +124,7 @@ def needs_evaluation(settings: Settings, chain: Sequence[str], name: str) -> boo
     maps = maps_before(settings, chain)
     return (
         name not in walks(settings)
+        and uses_threshold(settings, name)
         and keeps_scores(settings, maps[-1])
         and isinstance(variant(settings, name).background, str)
     )
@@ -107,3 +139,9 @@ def threshold_split(settings: Settings) -> str:
 def evaluation_path(chain: Sequence[str], seed: int | str, split: str) -> str:
     """Path of an evaluation below results/<dataset>/."""
     return f"evaluate/{'/'.join(chain)}/seed-{seed}/{split}.json"
+
+
+def uses_threshold(settings: Settings, name: str) -> bool:
+    """Whether a variant uses its `background`; the labels of some affinity networks do without."""
+    network = settings.affinity.get(name)
+    return network is None or interface.constant("methods", network.method, "USES_THRESHOLD", True)

@@ -17,13 +17,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def merge(base: dict[str, Any], overlay: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `overlay` on top, key by key; another network or source replaces the whole entry."""
-    if any(key in overlay and overlay[key] != base.get(key) for key in ("network", "source")):
+    """`base` with `overlay` on top, key by key; another network or source of data replaces the whole entry."""
+    return _merge(base, overlay, ())
+
+
+def _merge(base: dict[str, Any], overlay: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    deciding = "source" if path == ("data",) else "network" if len(path) == 2 and path[0] == "backbones" else None
+    if deciding in overlay and overlay[deciding] != base.get(deciding):
         return dict(overlay)
     merged = dict(base)
     for key, value in overlay.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
+        merged[key] = _merge(merged[key], value, (*path, key)) if both else value
     return merged
 
 

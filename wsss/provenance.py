@@ -19,18 +19,25 @@ Binding = tuple[str, str | None]
 
 
 def source(*entries: str) -> dict[str, str]:
-    """Digests of all project definitions that `entries` (files, relative to the project's root) reach.
+    """Digests of all project definitions that `entries` reach.
 
-    Keys read `file:definition`, sorted; every top-level statement of an entry counts.
+    An entry is a file, relative to the project's root, all of whose statements count, or `file:name,name`, of whose
+    definitions only those that exist under these names do. Keys read `file:definition`, sorted.
     """
     reached: set[tuple[str, str]] = set()
-    todo = [(entry, name) for entry in entries for name in _File.read(entry).statements]
+    todo = [item for entry in entries for item in _entry(entry)]
     while todo:
         item = todo.pop()
         if item not in reached and item[0] not in PLUMBING:
             reached.add(item)
             todo += _File.read(item[0]).references(item[1])
     return {f"{file}:{name}": _File.read(file).digest(name) for file, name in sorted(reached)}
+
+
+def _entry(entry: str) -> list[tuple[str, str]]:
+    path, _, names = entry.partition(":")
+    known = _File.read(path).statements
+    return [(path, name) for name in known if not names or name in names.split(",")]
 
 
 class _File:

@@ -214,7 +214,10 @@ class Predict(Model):
     merge: Literal["mean", "max"] = "mean"
     labels: bool = False
     crf: (
-        Literal["irn_labels", "psa", "aeft", "kazuto", "kazuto_asrun", "vwe_v2", "seam_seg", "mctformer_seg"] | None
+        Literal[
+            "irn_labels", "psa", "aeft", "kazuto", "kazuto_asrun", "vwe_v2", "seam_seg", "mctformer_seg", "deconvnet"
+        ]
+        | None
     ) = None
 
 
@@ -267,6 +270,10 @@ class Row(Model):
         kinds = [kind for kind in ("chain", "mean_of", "quoted", "pending") if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise ValueError(f"row '{self.row}' needs exactly one of chain, mean_of, quoted, pending")
+        if self.rounds and not self.chain:
+            raise ValueError(f"row '{self.row}': rounds need a chain to start from")
+        if self.rounds and self.rounds.every and "{round}" not in self.row:
+            raise ValueError(f"row '{self.row}': with rounds.every its name must hold {{round}}")
         return self
 
 

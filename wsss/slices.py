@@ -70,9 +70,9 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
     _check_start(settings, network, f"{stage}.{name}")
     config = network_config(settings, network, f"{stage}.{name}") | {"start": network.start}
     if hook := interface.hook(network.method, stage):
-        config["data_options"] = interface.options(
-            "methods", network.method, network.data, f"{stage}.{name}.data", function=hook
-        )
+        data = interface.options("methods", network.method, network.data, f"{stage}.{name}.data", function=hook)
+        _check_shared(config["options"], data, f"{stage}.{name}.data", f"{stage}.{name}.options")
+        config["data_options"] = data
     elif network.data:
         raise UserError(f"{stage}.{name}.data: {network.method} has no options for its samples; remove the key")
     return config | {"recipe": settings.recipes[network.recipe].model_dump(mode="json")}
@@ -84,8 +84,19 @@ def _check_start(settings: Settings, network: Network, where: str) -> None:
     if starts != (network.start is not None):
         remedy = "name the variant of classify that it starts from" if starts else "remove the key"
         raise UserError(f"{where}.start: {network.method} {'needs' if starts else 'cannot use'} one; {remedy}")
-    if network.start and settings.classify[network.start].backbone != network.backbone:
+    if network.start is None:
+        return
+    before = settings.classify[network.start]
+    if (before.backbone, before.output_stride) != (network.backbone, network.output_stride):
         raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
+    _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
+
+
+def _check_shared(one: dict[str, Any], other: dict[str, Any], where: str, elsewhere: str) -> None:
+    """Keys that stand in both must agree; UserError otherwise."""
+    for key in one.keys() & other.keys():
+        if one[key] != other[key]:
+            raise UserError(f"{where}.{key}: {other[key]!r} must equal {elsewhere}.{key}, {one[key]!r}")
 
 
 def cam_config(settings: Settings, classify: str, name: str) -> dict[str, Any]:
@@ -162,18 +173,35 @@ def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
         settings.backbones[chains.variant(settings, stages[stage]).backbone] for stage in TRAINED if stage in stages
     ]
     presets = [_preset(settings, name) for name in chain if name in settings.refine]
+    crf = inference.crf if last == "predict" else ", ".join(filter(None, presets))
+    label_presets = [_label_preset(settings, name) for name in chain if name in settings.affinity]
     found = {
         "convention": settings.evaluate.convention,
         "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
         "scales": " ".join(f"{scale:g}" for scale in inference.scales),
         "flip": str(inference.flip).lower(),
-        "crf": inference.crf or "none" if last == "predict" else ", ".join(filter(None, presets)) or "none",
+        "crf": crf or "none",
+        "label_crf": ", ".join(filter(None, presets * (last == "predict") + label_presets)) or "none",
         "labels_at_inference": last != "predict" or inference.labels,
         "supervision": "masks" if "cam" not in stages else "image-level labels",
     }
     if not chains.keeps_scores(settings, chain[-1]) and "cam" in stages:
         found["pseudo_threshold"] = _label_background(settings, chain)
+    if last == "predict" and inference.labels:
+        found["labels_in_prediction"] = True
+    if network := next((name for name in chain if name in settings.affinity), None):
+        found["affinity_threshold"] = _affinity_threshold(settings, network)
     return found
+
+
+def _affinity_threshold(settings: Settings, name: str) -> str:
+    """The rule or number behind an affinity network's training labels."""
+    return str(settings.affinity[name].background) if chains.uses_threshold(settings, name) else "none"
+
+
+def _label_preset(settings: Settings, name: str) -> str | None:
+    """The CRF preset of an affinity network's training labels."""
+    return affinity_labels_config(settings, name)["options"].get("preset")
 
 
 def _preset(settings: Settings, name: str) -> str | None:
@@ -184,7 +212,11 @@ def _preset(settings: Settings, name: str) -> str | None:
 def _label_background(settings: Settings, chain: Sequence[str]) -> str:
     """The rule or number by which the score maps of a chain became labels."""
     position = max(i for i, name in enumerate(chain) if chains.keeps_scores(settings, name))
-    return str(chains.variant(settings, chain[position + 1]).background)
+    after = chain[position + 1]
+    if after in settings.affinity:  # its walk brings a background of its own
+        walk = refine_config(settings, chain[position + 2])
+        return f"alpha {walk['options'].get('alpha')}"
+    return str(chains.variant(settings, after).background)
 
 
 def _weights_name(weights: str) -> str:

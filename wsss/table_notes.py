@@ -22,6 +22,16 @@ NAMES = {
 }
 FLAGGED = {
     ("supervision", "masks"): "full supervision: trained on ground truth masks",
+    ("labels_in_prediction", "yes"): "predictions restricted to the image-level labels",
+    (
+        "affinity_threshold",
+        "best",
+    ): "labels of the affinity network made at the threshold best on the train ground truth",
+    (
+        "affinity_threshold",
+        "holdout",
+    ): "labels of the affinity network made at a threshold chosen on held-out ground truth",
+    ("pseudo_threshold", "holdout"): "pseudo labels made at a threshold chosen on held-out ground truth",
     ("threshold_rule", "best"): "background threshold chosen on the train ground truth",
     (
         "threshold_rule",

@@ -54,6 +54,8 @@ def _refuse_wordless(settings: Settings, chain: Sequence[str], where: str) -> No
 
 def _refuse_unscored(settings: Settings, chain: Sequence[str], where: str) -> None:
     stage = chains.stage_of(settings, chain[-1])
+    if stage == "pseudo" and len(chain) == 1:
+        raise UserError(f"{where}: {chain[-1]} is the ground truth itself; add a network that learns from it")
     if stage not in chains.SCORED:
         raise UserError(
             f"{where}: ends in {chain[-1]} ({stage}), which has no score; add a variant of {', '.join(chains.SCORED)}"

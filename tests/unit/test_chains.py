@@ -29,6 +29,18 @@ def test_every_table_of_the_papers_is_sound(settings):
         (["gap_r50", "ms_irn", "irn_r50", "psa_walk"], "'psa_walk' cannot follow 'irn_r50'"),
         (["gap_r50", "ms_irn", "irn_walk"], "'irn_walk' cannot follow 'ms_irn'"),
         (["gap_r50", "ms_irn", "irn_r50", "hard"], "'hard' (pseudo) cannot follow affinity"),
+        (
+            ["gap_r50", "ms_irn", "crf_irn", "irn_r50", "irn_walk"],
+            "'irn_r50' needs score maps, but 'crf_irn' before it",
+        ),
+        (["gap_r50", "ms_irn", "crf_irn", "crf_psa"], "'crf_psa' needs score maps"),
+        (["gap_r38", "ms_psa", "psa_r38", "psa_walk", "crf_psa"], "'crf_psa' needs score maps, but 'psa_walk'"),
+        (["gap_r50", "sp_cam"], "cam.sp_cam does not suit 'gap_r50', which needs scales below 16"),
+        (["spn_vgg16", "ms_irn"], "cam.ms_irn does not suit 'spn_vgg16', which needs sides of at least 16 pixels"),
+        (
+            [*DEEPLAB[:4], "decoupled_vgg16", "msf"],
+            "predict.msf does not suit 'decoupled_vgg16', which needs scales: [1.0]",
+        ),
         (["gap_r50", "ms_irn", "supervised"], "'supervised' (pseudo) cannot follow cam"),
         (["hard", "deeplabv2_r101", "plain"], "'hard' (pseudo) cannot follow the images"),
     ],
@@ -75,6 +87,25 @@ def test_the_contract_names_what_the_labels_rest_on(settings):
     masks = slices.contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
     assert masks["supervision"] == "masks"
     assert "pseudo_threshold" not in masks
+
+
+def test_the_contract_tells_where_ground_truth_chose_a_threshold():
+    fixed, best = resolve({}), resolve({"affinity": {"irn_r50": {"background": "best"}}})
+    chain = ["gap_r50", "ms_irn", "irn_r50", "irn_walk", "irn_hard", "deeplabv2_r101", "plain"]
+    assert slices.contract(fixed, chain)["affinity_threshold"] == "0.15"
+    assert slices.contract(best, chain)["affinity_threshold"] == "best"
+    assert slices.contract(best, chain)["label_crf"] == "irn_labels"
+    affinity = slices.contract(fixed, ["gap_r38", "ms_psa", "psa_r38", "psa_walk", "hard", "largefov_r38", "msf"])
+    assert affinity["affinity_threshold"] == "none"
+    assert affinity["pseudo_threshold"] == "alpha 16.0"
+    masks = slices.contract(fixed, ["spn_vgg16", "sp_cam", "sp_half", "decoupled_vgg16", "dn_masks"])
+    assert masks["labels_in_prediction"] is True
+    assert masks["labels_at_inference"] is True
+
+
+def test_affinitynet_needs_no_threshold_of_the_maps():
+    settings = resolve({"affinity": {"psa_r38": {"background": "best"}}})
+    assert not chains.needs_evaluation(settings, ["gap_r38", "ms_psa"], "psa_r38")
 
 
 def test_a_network_holds_no_maps_and_its_walk_needs_no_threshold(settings):
@@ -157,6 +188,21 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
         (
             {"segment": {"decoupled_vgg16": {"start": "gap_r50"}}},
             "'gap_r50' stands on another backbone; use one on vgg",
+        ),
+        (
+            {"classify": {"spn_vgg16": {"options": {"segments": 200}}}},
+            "segments: 300 must equal classify.spn_vgg16.options",
+        ),
+        (
+            {
+                "classify": {"cls_vgg16": {"options": {"kernel": 5}}},
+                "segment": {"decoupled_vgg16": {"options": {"kernel": 7}}},
+            },
+            "segment.decoupled_vgg16.options.kernel: 7 must equal classify.cls_vgg16.options.kernel, 5",
+        ),
+        (
+            {"tables": {"a/b": {"title": "t", "rows": [{"row": "r", "chain": ["supervised"]}]}}},
+            "is the ground truth itself",
         ),
         ({"classify": {"spn_vgg16": {"data": {"segment": 5}}}}, "classify.spn_vgg16.data.segment"),
         ({"classify": {"gap_r50": {"data": {"segments": 5}}}}, "cam has no options for its samples"),

@@ -66,10 +66,17 @@ def test_a_number_written_as_text_is_a_number():
 
 
 def test_merge_is_deep_but_another_network_replaces_the_role():
-    base = {"r50": {"network": "resnet50", "options": {"dilate": False}}, "recipe": {"lr": 1, "batch": 2}}
-    merged = merge(base, {"r50": {"network": "tiny"}, "recipe": {"lr": 3}})
-    assert merged == {"r50": {"network": "tiny"}, "recipe": {"lr": 3, "batch": 2}}
-    assert merge(base, {"r50": {"weights": "none"}})["r50"]["options"] == {"dilate": False}
+    roles = {"r50": {"network": "resnet50", "options": {"dilate": False}}}
+    base = {"backbones": roles, "recipes": {"a": {"lr": 1, "batch": 2}}}
+    merged = merge(base, {"backbones": {"r50": {"network": "tiny"}}, "recipes": {"a": {"lr": 3}}})
+    assert merged == {"backbones": {"r50": {"network": "tiny"}}, "recipes": {"a": {"lr": 3, "batch": 2}}}
+    same = merge(base, {"backbones": {"r50": {"network": "resnet50", "weights": "none"}}})
+    assert same["backbones"]["r50"]["options"] == {"dilate": False}
+
+
+def test_an_option_named_network_keeps_its_siblings():
+    settings = resolve({"classify": {"rcm_r38": {"options": {"network": "support"}}}})
+    assert settings.classify["rcm_r38"].options == {"rcm": "contrastive", "mam": "off", "network": "support"}
 
 
 def test_the_schema_for_editors_is_in_step():

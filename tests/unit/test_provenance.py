@@ -94,3 +94,12 @@ def test_real_scripts_reach_their_stage_but_not_the_planner():
     found = provenance.source("workflow_scripts/pseudo.py")
     assert "wsss/pseudo.py:write" in found
     assert not any(key.startswith(("wsss/config.py", "wsss/job.py", "wsss/chains.py")) for key in found)
+
+
+def test_an_entry_may_name_the_definitions_that_count():
+    labels = source("wsss/methods/irnet.py:labels")
+    walk = source("wsss/methods/irnet.py:build,refine")
+    assert "wsss/methods/irnet.py:labels" in labels
+    assert not any(key.startswith("wsss/ops/random_walk.py") for key in labels)
+    assert any(key.startswith("wsss/ops/random_walk.py") for key in walk)
+    assert "wsss/methods/irnet.py:labels" not in walk

@@ -110,6 +110,19 @@ def test_a_changed_walk_keeps_its_network(methods):
     assert planned(methods, change) == Counter(WALKED)
 
 
+def test_an_edit_of_the_walk_retrains_nothing(methods):
+    path = methods.folder / "wsss/ops/random_walk.py"
+    text = path.read_text()
+    assert "SMALLEST_WEIGHT = 1e-18" in text
+    path.write_text(text.replace("SMALLEST_WEIGHT = 1e-18", "SMALLEST_WEIGHT = 1e-17"))
+    try:
+        jobs = methods.planned()
+    finally:
+        path.write_text(text)
+    assert jobs["walk"] == 6
+    assert not jobs.keys() & {"classify", "cam", "affinity", "affinity_labels"}
+
+
 def test_a_changed_affinity_recipe_keeps_its_labels(methods):
     change = {"recipes": {"irn": {"lr": 0.02}}}
     assert planned(methods, change) == Counter(WALKED | {"affinity": 1})

@@ -32,6 +32,9 @@ OUTPUT = "labels"
 
 PAD = 0
 
+USES_THRESHOLD = False
+"""The labels weigh background by alpha."""
+
 EPS = 1e-5
 UNSURE = 255
 

@@ -44,6 +44,8 @@ PASS = 16
 Sides = tuple[int, ...]
 """Top, left, bottom, right; of a window, the last two are exclusive."""
 
+OWN_INFERENCE = True
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -225,7 +227,7 @@ class SegmentationBranch(nn.Module):
 class DecoupledNet(Segmenter):
     """The fixed classification branch (`backbone`, `head`: names as in ImageClassifier) and the segmentation branch."""
 
-    own_inference = True
+    own_inference = OWN_INFERENCE
 
     def __init__(
         self,

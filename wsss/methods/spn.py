@@ -31,6 +31,8 @@ from wsss.ops.superpixel_pooling import Interpolation, image_mean, paint, pool
 
 Unpool = Callable[[Tensor], Tensor]
 
+OWN_INFERENCE = True
+
 
 def guide(
     rgb_HW3: np.ndarray,
@@ -80,7 +82,7 @@ def _deconvolution(width: int, stride: int) -> nn.Sequential:
 class Spn(Classifier):
     """Encoder (`backbone`, `extra`), upsampler, and the classifiers of the two branches."""
 
-    own_inference = True
+    own_inference = OWN_INFERENCE
 
     def __init__(
         self,

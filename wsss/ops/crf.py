@@ -40,6 +40,7 @@ PRESETS = {
     "vwe_v2": CrfParameters(1, 3, 64, 3, 4, 10),  # vwe v2/crf.py, on CAMs
     "seam_seg": CrfParameters(3, 3, 32, 13, 10, 1),  # DeepLab test of SEAM's code base
     "mctformer_seg": CrfParameters(4, 3, 83, 5, 3, 10),  # MCTformer, segmentation test
+    "deconvnet": CrfParameters(3, 3, 20, 3, 5, 10),  # DeconvNet and DecoupledNet, their Matlab code
 }
 
 
