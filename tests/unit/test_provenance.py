@@ -97,8 +97,8 @@ def test_real_scripts_reach_their_stage_but_not_the_planner():
 
 
 def test_an_entry_may_name_the_definitions_that_count():
-    labels = source("wsss/methods/irnet.py:labels")
-    walk = source("wsss/methods/irnet.py:build,refine")
+    labels = provenance.source("wsss/methods/irnet.py:labels")
+    walk = provenance.source("wsss/methods/irnet.py:build,refine")
     assert "wsss/methods/irnet.py:labels" in labels
     assert not any(key.startswith("wsss/ops/random_walk.py") for key in labels)
     assert any(key.startswith("wsss/ops/random_walk.py") for key in walk)
