@@ -1,4 +1,4 @@
-"""Scores of label maps and of score maps at every background threshold. The only stage that reads masks.
+"""Scores of label maps and of score maps at every background threshold. Besides the figures and the supervised reference, the only rules that read masks.
 
 REQUIRED INPUTS
     the maps at the end of a chain; <results>/data/ground_truth.csv and the masks that it names
