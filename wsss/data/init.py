@@ -21,7 +21,7 @@ _MOST_SHARDS = 16
 _FIXED_THRESHOLDS = (
     "# Without masks no threshold can be chosen on ground truth; raise these numbers where labels spill over.",
     "refine: {crf_irn: {background: 0.3}, crf_psa: {background: 0.3}}",
-    "pseudo: {hard: {background: 0.3}}",
+    "pseudo: {hard: {background: 0.3}, irn_hard: {background: 0.25}}",
     "affinity: {irn_r50: {background: 0.3}}",
 )
 _KINDS = {"voc": "VOC layout", "csv": "a CSV with images", "folders": "one folder of images per class"}
