@@ -44,6 +44,7 @@ rule all:
     """Every table and figure that `build` selects, and the report."""
     input:
         table_files,
+        archives,
         figure_files,
         "<results>/report.html",
 
@@ -59,6 +60,7 @@ include: "rules/supervised.smk"
 include: "rules/segment.smk"
 include: "rules/predict.smk"
 include: "rules/evaluate.smk"
+include: "rules/archive.smk"
 include: "rules/tables.smk"
 include: "rules/words.smk"
 include: "rules/figures.smk"

@@ -119,6 +119,12 @@ def evaluations_of_table(wildcards):
     return [evaluation_path(*cell) for cell in targets.evaluations(SETTINGS, table)]
 
 
+def archives(wildcards):
+    """Archives for the server, when the test images are at hand."""
+    wanted = [cell for table in TABLES.values() for cell in targets.archives(SETTINGS, table)]
+    return [f"<results>/archive/{'/'.join(chain)}/seed-{seed}/test.tgz" for chain, seed in dict.fromkeys(wanted)]
+
+
 def table_files(wildcards):
     return expand("<results>/tables/{name}.csv", name=TABLES)
 

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone
+from wsss.errors import UserError
 
 
 class TrainableModel(nn.Module):
@@ -32,8 +33,13 @@ class TrainableModel(nn.Module):
     """Whether the network turns whole images into maps or probabilities by itself."""
 
     def start(self, state: dict[str, Tensor]) -> None:
-        """Take over the trained weights of another network (settings: `start`)."""
-        raise NotImplementedError
+        """Take over another trained network's backbone (settings: `start`); UserError when it is of another kind."""
+        prefix = "backbone."
+        found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        try:
+            self.backbone.load_state_dict(found)
+        except RuntimeError:
+            raise UserError("start: that network stands on another kind of backbone; name one on the same") from None
 
     calibration_batches: int = 0
 

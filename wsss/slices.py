@@ -79,17 +79,18 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
 
 
 def _check_start(settings: Settings, network: Network, where: str) -> None:
-    """A network that takes over another's weights needs that one, on the same backbone; others must not name one."""
-    starts = interface.provides("methods", network.method, "start")
-    if starts != (network.start is not None):
-        remedy = "name the variant of classify that it starts from" if starts else "remove the key"
-        raise UserError(f"{where}.start: {network.method} {'needs' if starts else 'cannot use'} one; {remedy}")
+    """A network that starts from another one stands on the same backbone; some methods need such a start."""
     if network.start is None:
+        if interface.constant("methods", network.method, "NEEDS_START", False):
+            raise UserError(
+                f"{where}.start: {network.method} needs one; name the variant of classify that it starts from"
+            )
         return
     before = settings.classify[network.start]
     if (before.backbone, before.output_stride) != (network.backbone, network.output_stride):
         raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
-    _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
+    if interface.constant("methods", network.method, "NEEDS_START", False):
+        _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
 
 
 def _check_shared(one: dict[str, Any], other: dict[str, Any], where: str, elsewhere: str) -> None:

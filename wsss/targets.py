@@ -96,6 +96,19 @@ def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...],
     return list(found)
 
 
+def archives(settings: Settings, table: Table) -> list[tuple[tuple[str, ...], int]]:
+    """All (chain, seed) whose predictions of VOC's test split the table waits for; none without the test images."""
+    if settings.data.source != "voc" or not settings.data.test:
+        return []
+    return [
+        (tuple(chain), seed)
+        for row in table.rows
+        for chain in chains_of_row(row)
+        if "test" in (row.splits or table.splits) and chains.stage_of(settings, chain[-1]) == "predict"
+        for seed in (table.seeds or settings.seeds)
+    ]
+
+
 def figure_evaluations(settings: Settings, figure: Figure) -> list[tuple[tuple[str, ...], int, str]]:
     """All (chain, seed, split) whose evaluation a figure needs: curves show all seeds, pictures the first."""
     if isinstance(figure, Words):

@@ -183,7 +183,7 @@ def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
         ({"segment": {"decoupled_vgg16": {"start": None}}}, "segment.decoupled_vgg16.start: decouplednet needs one"),
         (
             {"segment": {"largefov_r38": {"start": "cls_vgg16"}}},
-            "segment.largefov_r38.start: deeplab_largefov cannot use",
+            "'cls_vgg16' stands on another backbone; use one on r38",
         ),
         (
             {"segment": {"decoupled_vgg16": {"start": "gap_r50"}}},

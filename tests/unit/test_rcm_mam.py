@@ -11,7 +11,7 @@ from torch import nn
 from wsss import interface
 from wsss.backbones import tiny
 from wsss.errors import UserError
-from wsss.methods import rcm_mam
+from wsss.methods import cam, rcm_mam
 from wsss.ops import self_supervision as ops
 from wsss.training import optimiser
 
@@ -375,3 +375,16 @@ def test_options_can_be_read_without_importing_the_method():
     assert (options["threshold"], options["mam_epoch"], options["dim"], options["head_lr"]) == (0.2, 6, 256, 1.0)
     with pytest.raises(UserError, match="has the options"):
         interface.options("methods", "rcm_mam", {"form": "square"}, "x")
+
+
+def test_a_start_reaches_both_networks():
+    trained = cam.build(backbone=tiny.build(output_stride=16), num_classes=3)
+    model = rcm_mam.build(backbone=tiny.build(output_stride=16), num_classes=3, dim=8)
+    model.start(trained.state_dict())
+    for own, support, other in zip(
+        model.backbone.parameters(), model.support[0].parameters(), trained.backbone.parameters(), strict=True
+    ):
+        assert torch.equal(own, other)
+        assert torch.equal(support, other)
+    with pytest.raises(UserError, match="another kind of backbone"):
+        model.start({"backbone.stem.weight": torch.zeros(1)})

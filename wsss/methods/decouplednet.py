@@ -45,6 +45,8 @@ Sides = tuple[int, ...]
 """Top, left, bottom, right; of a window, the last two are exclusive."""
 
 OWN_INFERENCE = True
+NEEDS_START = True
+"""The classification branch is another network's."""
 
 
 @dataclass(frozen=True, slots=True)

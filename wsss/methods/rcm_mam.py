@@ -179,6 +179,12 @@ class RcmMam(Classifier):
             self.support.eval()
         return self
 
+    def start(self, state: dict[str, Tensor]) -> None:
+        """Take over another network's backbone, in both networks."""
+        super().start(state)
+        if self.support is not None:
+            self.support[0].load_state_dict(self.backbone.state_dict())
+
     def losses(self, batch: dict[str, Tensor], progress: Any) -> dict[str, Tensor]:
         """Weighted losses (eq. 9) of `image` (B,3,H,W) and `labels` (B,C), float32 in any precision of the networks.
 
