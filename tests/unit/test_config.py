@@ -6,6 +6,7 @@ from wsss.config import ROOT, merge, presets, resolve, schema
 from wsss.errors import UserError
 from wsss.targets import faults
 
+ROUNDS = {"each": ["decoupled_vgg16", "dn_masks"], "last": ["decoupled_vgg16", "dn_final"]}
 OWN = {"dataset": "mine", "data": {"source": "own", "root": "photos"}}
 
 
@@ -50,6 +51,28 @@ def test_every_preset_is_sound_with_all_tables(preset):
         ({"cam": {"ms_irn": {"scales": []}}}, "cam.ms_irn.scales"),
         ({"recipes": {"irn_cam": {"augment": {"resize": {"values": [1.0]}}}}}, "resize long_side needs two values"),
         ({"seeds": [-1]}, "seeds.0"),
+        (
+            {
+                "tables": {
+                    "a/b": {
+                        "title": "t",
+                        "rows": [{"row": "r", "quoted": {"method": "x", "stage": "y"}, "rounds": ROUNDS}],
+                    }
+                }
+            },
+            "rounds need a chain to start from",
+        ),
+        (
+            {
+                "tables": {
+                    "a/b": {
+                        "title": "t",
+                        "rows": [{"row": "r", "chain": ["gap_r50"], "rounds": ROUNDS | {"every": True}}],
+                    }
+                }
+            },
+            "with rounds.every its name must hold {round}",
+        ),
         ({"tables": {"a/b": {"title": "t", "threshold": "bestt", "rows": []}}}, "tables.a/b.threshold"),
         ({"tables": {"a/b": {"title": "t", "rows": [{"row": "r"}]}}}, "row 'r' needs exactly one of chain"),
     ],
