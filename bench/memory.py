@@ -24,7 +24,6 @@ from wsss.config import resolve
 from wsss.networks import assemble
 from wsss.training import Progress, optimiser
 
-
 # A copied network stays in the mode of its original.
 FakeTensorMode.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
 

@@ -1,6 +1,7 @@
 """Stage `classify`: train a network from image-level labels. Masks cannot be reached from here."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,13 @@ def train(*, data: str, split: str, method: str, data_options: dict[str, Any] | 
         image_3HW, guide_HW = augment(rgb_HW3, rng, guide(rgb_HW3, **data_options or {}), outside=-1)
         return {"image": image_3HW, "labels": labels_C, "guide": np.asarray(guide_HW)}
 
-    train_network(samples, count, arrays, method=method, **training)
+    train_network(samples, count, arrays, method=method, chance=chance_loss(samples, count), **training)
+
+
+def chance_loss(samples: Sequence[Sample], num_classes: int) -> float:
+    """Multi-label loss of the best constant answer: the mean entropy of the classes' frequencies, in nats."""
+    share_C = np.mean([multi_hot(sample, num_classes) for sample in samples], axis=0).clip(1e-6, 1 - 1e-6)
+    return float(-np.mean(share_C * np.log(share_C) + (1 - share_C) * np.log(1 - share_C)))
 
 
 def multi_hot(sample: Sample, num_classes: int) -> np.ndarray:

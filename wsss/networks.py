@@ -68,6 +68,7 @@ def train(
     initial_weights: str | None,
     start: str | None,
     recipe: dict[str, Any],
+    chance: float | None = None,
     **network: Any,
 ) -> None:
     """Train the network described by `network` (see assemble) on `samples`; write its weights and loss history.
@@ -93,6 +94,7 @@ def train(
         weights=Path(weights),
         history=Path(history),
         name=lambda index: samples[index].id,
+        chance=chance,
     )
 
 

@@ -88,10 +88,11 @@ def fit(
     weights: Path,
     history: Path,
     name: Callable[[int], str] | None = None,
+    chance: float | None = None,
 ) -> None:
     """Train `model` on samples 0..length-1 by `recipe` (see settings.Recipe); write its weights and loss history.
 
-    `name` gives a sample's name for errors.
+    `name` gives a sample's name for errors; `chance` is the classification loss of a network that sees nothing.
     Continues from the job's checkpoint when that was made by the same settings, code and inputs. Raises UserError when
     the loss is no longer finite.
     """
@@ -127,7 +128,7 @@ def fit(
         _calibrate(
             model, Batches(sample, length, name=name, **loading | {"steps": model.calibration_batches, "start": 0})
         )
-    if message := stuck(state.history):
+    if message := stuck(state.history, chance):
         print(f"warning: {message}", flush=True)
     with atomic_write(history) as path:
         pd.DataFrame(state.history).to_csv(path, index=False)
@@ -153,15 +154,23 @@ def _finite_state(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def stuck(history: list[dict[str, float]]) -> str | None:
-    """Why a finished training looks collapsed, or None: its loss is no lower at the end than it was at first.
+def stuck(history: list[dict[str, float]], chance: float | None = None) -> str | None:
+    """Why a finished training looks collapsed, or None: its loss is no lower at the end than it was at first, or than
+    `chance`, the classification loss of a network that knows only how frequent classes are.
 
     Where there is a classification loss, that decides: other losses may set in later, or fall below zero.
     """
     losses = [row.get("classification", row["loss"]) for row in history]
     tail = losses[-max(1, len(losses) // 10) :]
     end, start = sum(tail) / len(tail), losses[0]
-    if len(history) < 10 or end < 0.95 * start:
+    if len(history) < 10:
+        return None
+    if chance is not None and "classification" in history[-1] and end > 0.9 * chance:
+        return (
+            f"the classification loss ends at chance ({end:.3g}; {chance:.3g} for a network that sees nothing): the "
+            "network has collapsed or not begun to learn; change the learning rate, or train longer"
+        )
+    if end < 0.95 * start:
         return None
     return (
         f"the loss did not fall ({start:.3g} at first, {end:.3g} at the end): lower the learning rate, or train longer"

@@ -1,11 +1,16 @@
 """The training loop: schedule, optimiser groups, accumulation, refusal of non-finite losses."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.reliability.train_program import RECIPE, Net, sample
+from wsss.classify import chance_loss
+from wsss.data.manifest import Sample
 from wsss.errors import UserError
 from wsss.job import Job
 from wsss.training import Progress, _update, fit, optimiser, poly, stuck
@@ -73,6 +78,21 @@ def test_a_loss_that_does_not_fall_is_said():
     flat, falling = [{"loss": 1.0}] * 20, [{"loss": 1.0 - 0.03 * i} for i in range(20)]
     assert "the loss did not fall (1 at first, 1 at the end)" in stuck(flat)
     assert stuck(falling) is None
+
+
+def test_a_classifier_that_ends_at_chance_is_said():
+    """VWE + HSPP on photographs: the first loss is high, the other losses fall, and yet nothing was learnt."""
+    history = [{"loss": 2.4 / (i + 1), "classification": max(0.25, 0.95 - 0.2 * i)} for i in range(20)]
+    assert stuck(history) is None
+    assert "ends at chance (0.25; 0.23 for a network that sees nothing)" in stuck(history, chance=0.23)
+    assert stuck(history, chance=0.3) is None
+    assert stuck([{"loss": 1.0 - 0.03 * i} for i in range(20)], chance=0.23) is None
+
+
+def test_chance_is_the_entropy_of_the_labels():
+    samples = [Sample(str(i), Path(), 1, 1, (1, 2) if i < 2 else (2,)) for i in range(8)]
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert chance_loss(samples, 2) == pytest.approx(entropy / 2, abs=1e-4)
 
 
 def test_the_history_covers_every_step_once(tmp_path):
