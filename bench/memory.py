@@ -2,8 +2,8 @@
 
     python bench/memory.py rcm_mam_r38 [--batch 16] [--float32] [--no-checkpointing]
 
-Counts weights, gradients, momentum and activations of one step of a variant of `classify` at its recipe's batch and crop;
-not what a GPU's libraries take for themselves (context and workspaces, about 1 GB).
+Counts weights, gradients, momentum and activations of one step of a variant of `classify` at its recipe's batch and
+crop, not what a GPU's libraries take for themselves (context and workspaces, about 1 GB).
 """
 
 import argparse
