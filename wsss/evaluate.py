@@ -3,7 +3,6 @@
 Letters: C classes including background, T thresholds, H W pixels.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -21,7 +20,7 @@ from wsss.data.ground_truth import GroundTruth, read_ground_truth
 from wsss.data.images import read_mask
 from wsss.data.manifest import read_manifest
 from wsss.errors import UserError
-from wsss.files import atomic_write, write_text
+from wsss.files import write_csv, write_text
 from wsss.ops.metrics import Convention, Tally, confusion, iou, means, precision, recall, tally
 from wsss.ops.scores import enlarge, labels_at
 from wsss.ops.sweep import ImageCounts, Sweep
@@ -94,8 +93,7 @@ def evaluate(
         result["curve"] = None
     result |= {"why_empty": reason, "contract": contract}
     write_text(out, json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
-    with atomic_write(out_images) as path, open(path, "w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([("id", "miou"), *images])
+    write_csv(out_images, ("id", "miou"), images)
 
 
 def held_out(ids: Collection[str], count: int) -> set[str]:

@@ -1,10 +1,11 @@
 """Atomic outputs: a reader sees the whole file or none."""
 
+import csv
 import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def write_text(target: str | Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(target: str | Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table with a header row as UTF-8, atomically."""
+    with atomic_write(target) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([columns])
+        csv.writer(stream, lineterminator="\n").writerows(rows)
+
+
+def read_csv(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The rows of a table that `write_csv` wrote, as text, in the order of `columns`; ValueError when one is missing."""
+    with open(path, encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream)
+        header = next(reader, [])
+        places = [header.index(name) for name in columns]
+        yield from (tuple(row[place] for place in places) for row in reader)
 
 
 def sha256(path: str | Path) -> str:

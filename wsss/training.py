@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 from wsss.checkpoint import State, resume, save, termination
 from wsss.data.loader import Batches, steps_per_epoch
 from wsss.errors import UserError
-from wsss.files import atomic_write
+from wsss.files import atomic_write, write_csv
 from wsss.job import Job
 from wsss.model import TrainableModel
 
@@ -130,8 +129,8 @@ def fit(
         )
     if message := stuck(state.history, chance):
         print(f"warning: {message}", flush=True)
-    with atomic_write(history) as path:
-        pd.DataFrame(state.history).to_csv(path, index=False)
+    columns = list(dict.fromkeys(name for row in state.history for name in row))
+    write_csv(history, columns, ([row.get(name, "") for name in columns] for row in state.history))
     with atomic_write(weights) as path:
         save_file(_finite_state(model), path)
 

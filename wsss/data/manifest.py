@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from wsss.errors import UserError
-from wsss.files import atomic_write, write_text
+from wsss.files import read_csv, write_csv, write_text
 
 FILES = ("manifest.csv", "splits.csv", "classes.txt")
+COLUMNS = ("id", "image", "width", "height", "labels")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +40,26 @@ class Manifest:
 def read_manifest(folder: str | Path) -> Manifest:
     """Read manifest.csv, splits.csv and classes.txt of a data folder; ids stay text."""
     folder = Path(folder)
-    table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
-    rows = zip(table["id"], table["image"], table["width"], table["height"], table["labels"], strict=True)
     samples = {
         key: Sample(key, Path(image), int(width), int(height), tuple(int(label) for label in labels.split()))
-        for key, image, width, height, labels in rows
+        for key, image, width, height, labels in read_csv(folder / "manifest.csv", COLUMNS)
     }
-    table = pd.read_csv(folder / "splits.csv", dtype=str, keep_default_na=False)
-    splits = {str(name): tuple(group) for name, group in table.groupby("split", sort=False)["id"]}
+    splits: dict[str, list[str]] = {}
+    for name, key in read_csv(folder / "splits.csv", ("split", "id")):
+        splits.setdefault(name, []).append(key)
     classes = tuple((folder / "classes.txt").read_text(encoding="utf-8").splitlines())
-    return Manifest(samples, classes, splits)
+    return Manifest(samples, classes, {name: tuple(ids) for name, ids in splits.items()})
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
     """Write the three files, each atomically; image paths below the working directory become relative."""
     folder = Path(folder)
-    rows = [
+    rows = (
         (s.id, portable(s.image), s.width, s.height, " ".join(map(str, s.labels))) for s in manifest.samples.values()
-    ]
-    with atomic_write(folder / "manifest.csv") as path:
-        pd.DataFrame(rows, columns=["id", "image", "width", "height", "labels"]).to_csv(path, index=False)
-    with atomic_write(folder / "splits.csv") as path:
-        pairs = [(name, key) for name, keys in manifest.splits.items() for key in keys]
-        pd.DataFrame(pairs, columns=["split", "id"]).to_csv(path, index=False)
+    )
+    write_csv(folder / "manifest.csv", COLUMNS, rows)
+    pairs = ((name, key) for name, keys in manifest.splits.items() for key in keys)
+    write_csv(folder / "splits.csv", ("split", "id"), pairs)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in manifest.classes))
 
 
