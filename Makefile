@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
 # One thread per job: two small trainings side by side beat one on two threads.
-DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1
+DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1 evaluate=1
 export PYTHONHASHSEED := 0
 
 .PHONY: demo test environment lint format clean
 
 demo: environment
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
+	$(BIN)/wsss warm $(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
 	@$(BIN)/wsss show --configfile config/demo.yaml
 
 test: environment

@@ -15,6 +15,6 @@ with job.run(snakemake):
         evaluations=list(zip(config["evaluations"], map(Path, snakemake.input.evaluations), strict=True)),
         histories=list(zip(config["histories"], map(Path, snakemake.input.histories), strict=True)),
         figures=[Picture(Path(p), *texts) for p, texts in zip(snakemake.input.figures, config["figures"], strict=True)],
-        costs=read_all(Path("benchmarks", config["dataset"])),
+        costs=read_all(Path("results", config["dataset"])),
         meta={"Packages": job.packages(), "Settings": config["settings"]},
     )

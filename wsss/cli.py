@@ -1,4 +1,4 @@
-"""The command line: `wsss init`, `check`, `plan`, `why`, `show`, `tables`."""
+"""The command line: `wsss init`, `check`, `plan`, `why`, `show`, `tables`, `warm`."""
 
 import sys
 from collections.abc import Callable
@@ -137,6 +137,14 @@ def check(configfile: Config = None) -> None:
     print(f"{settings.dataset}: {len(faults)} faults, {len(findings) - len(faults)} warnings")
     if faults:
         raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def warm(context: typer.Context) -> None:
+    """Run a command (snakemake with its arguments) whose jobs are forks of one process: no time lost on imports."""
+    from wsss.warm import serve
+
+    raise typer.Exit(serve(context.args))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""What jobs took: Snakemake's benchmark files."""
+"""What jobs took, by their provenance records."""
 
-import csv
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from wsss.errors import UserError
+from wsss.job import record_of
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job took: wall and CPU time in seconds, peak resident memory in MB; None if not measured."""
+    """What a job took: wall and processor time in seconds, peak resident memory in MB; None if not measured."""
 
     stage: str
     job: str
@@ -19,30 +20,33 @@ class Cost:
     peak_mb: float | None
 
 
-def read_all(folder: Path) -> list[Cost]:
-    """Costs of all jobs whose benchmark files lie below a folder; the first folder below it names the stage."""
-    found = [(path.relative_to(folder).with_suffix("").parts, path) for path in sorted(folder.rglob("*.tsv"))]
-    return read_benchmarks([(parts[0], "/".join(parts[1:]) or parts[0], path) for parts, path in found])
+def read_all(results: Path) -> list[Cost]:
+    """Costs of all jobs with results below a folder (results/<data set>), once each; the folder below names the stage.
 
-
-def read_benchmarks(files: Sequence[tuple[str, str, Path]]) -> list[Cost]:
-    """Costs from Snakemake's benchmark files, given as (stage, job, path); repeats of a job are added up.
-
-    Times in seconds, memory in MB (the highest of the repeats); None where Snakemake could not measure.
+    UserError for a record that cannot be read.
     """
-    return [Cost(stage, job, *_benchmark(Path(path))) for stage, job, path in files]
+    folder = record_of(results).with_suffix("")
+    jobs: dict[str, Cost] = {}
+    for path in sorted(folder.rglob("*.json")):
+        if (results / path.relative_to(folder).with_suffix("")).exists():
+            record = _read(path)
+            jobs.setdefault(record["fingerprint"], _cost(record, results))
+    return list(jobs.values())
 
 
-def _benchmark(path: Path) -> tuple[float | None, float | None, float | None]:
+def _cost(record: dict[str, Any], results: Path) -> Cost:
+    """Named by what the paths of the job's outputs have in common."""
+    outputs = [Path(output) for output in record["outputs"]]
+    names = {output.name.split(".")[0] for output in outputs}
+    shared = outputs[0].with_name(names.pop()) if len(names) == 1 else outputs[0].parent
+    stage, *tail = shared.relative_to(results).parts
+    times = (record.get("wall_s"), record.get("cpu_s"), record.get("peak_memory_mb"))
+    return Cost(stage, "/".join(tail) or stage, *times)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-        columns = [[_measured(row[name]) for row in rows] for name in ("s", "cpu_time", "max_rss")]
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: is not a benchmark file of Snakemake ({error}); delete it") from None
-    wall, cpu, memory = ([value for value in column if value is not None] for column in columns)
-    return sum(wall) if wall else None, sum(cpu) if cpu else None, max(memory, default=None)
-
-
-def _measured(text: str | None) -> float | None:
-    return None if text in (None, "", "-", "NA", "nan") else float(text or "nan")
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return {"fingerprint": record["fingerprint"], "outputs": record["outputs"]} | record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is not a provenance record ({error}); delete it") from None

@@ -75,7 +75,7 @@ def write_csv(target: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
 
 
 def read_csv(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The rows of a table that `write_csv` wrote, as text, in the order of `columns`; ValueError when one is missing."""
+    """The rows of a table that `write_csv` wrote, as text, in the order of `columns`; ValueError when one lacks."""
     with open(path, encoding="utf-8", newline="") as stream:
         reader = csv.reader(stream)
         header = next(reader, [])

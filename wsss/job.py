@@ -19,6 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from wsss import warm
 from wsss.errors import UserError
 from wsss.files import sha256, write_text
 
@@ -66,7 +67,8 @@ def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
     started = time.time()
     checkpoint = checkpoint_of(outputs[0])
     yield Job(checkpoint, fingerprint, snakemake.threads)
-    record = work | {"fingerprint": fingerprint, "started": started, "wall_s": time.time() - started} | _surroundings()
+    times = {"started": started, "wall_s": time.time() - started, "cpu_s": _processor_time()}
+    record = work | {"fingerprint": fingerprint} | times | _surroundings()
     for path in outputs:
         write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
     checkpoint.unlink(missing_ok=True)
@@ -108,6 +110,11 @@ def _redirect(log: Path) -> None:
     os.dup2(stream.fileno(), 2)
 
 
+def _processor_time() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
 def _surroundings() -> dict[str, Any]:
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
@@ -143,3 +150,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+warm.hand_over()

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLUMBING = {"wsss/job.py", "wsss/provenance.py", "wsss/errors.py"}
+PLUMBING = {"wsss/job.py", "wsss/warm.py", "wsss/provenance.py", "wsss/errors.py"}
 """Code that cannot change a result: logging, provenance records, error types."""
 
 Binding = tuple[str, str | None]

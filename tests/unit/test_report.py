@@ -10,13 +10,12 @@ from PIL import Image
 
 from tests.unit.table_fixture import evaluation
 from wsss import tables
-from wsss.costs import Cost, read_benchmarks
+from wsss.costs import Cost
 from wsss.errors import UserError
 from wsss.published import VOC_CLASSES
 from wsss.report import Picture, build, duration, memory
 
 ROOT = Path(__file__).resolve().parents[2]
-BENCHMARK = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 NASTY = "<script>alert(1)</script>&\"'"
 
 
@@ -141,20 +140,6 @@ def test_a_page_that_is_no_table_is_refused(tmp_path):
     (tmp_path / "t.html").write_text("<script>alert(1)</script>")
     with pytest.raises(UserError, match="is not a table of wsss"):
         build(title="T", out=tmp_path / "report.html", tables=[tmp_path / "t.html"])
-
-
-def test_benchmarks_add_up_repeats(tmp_path):
-    (tmp_path / "a.tsv").write_text(BENCHMARK + "2.5\t0:00:02\t100.5\t1\t1\t1\t1\t1\t9\t2.0\n" * 2)
-    (tmp_path / "b.tsv").write_text(BENCHMARK + "0.1\t0:00:00\t-\t-\t-\t-\t-\t-\t0\tNA\n")
-    found = read_benchmarks([("cam", "1", tmp_path / "a.tsv"), ("evaluate", "2", tmp_path / "b.tsv")])
-    assert found == [Cost("cam", "1", 5.0, 4.0, 100.5), Cost("evaluate", "2", 0.1, None, None)]
-
-
-@pytest.mark.parametrize("text", ["x\n1\n", BENCHMARK + "fast\t\t1\t1\t1\t1\t1\t1\t1\t1\n"])
-def test_broken_benchmark_is_named(tmp_path, text):
-    (tmp_path / "a.tsv").write_text(text)
-    with pytest.raises(UserError, match=r"a\.tsv: is not a benchmark file"):
-        read_benchmarks([("cam", "1", tmp_path / "a.tsv")])
 
 
 @pytest.mark.parametrize(

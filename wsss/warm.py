@@ -1,0 +1,144 @@
+"""A warm process: a workflow's scripts run as forks of one process that has imported torch and the stages already.
+
+Importing torch and loading compiled kernels takes several seconds of processor time, more than the work of many a job
+on a small data set. `wsss warm COMMAND` listens on a socket while the command runs; a script that Snakemake starts
+hands itself over when it imports `wsss.job`, and ends with the exit status of the fork that ran it. Forks share no
+state: each begins where a fresh process would stand after its imports. For one machine without a GPU.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+ADDRESS = "WSSS_WARM"
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("classify", "cam", "affinity", "refine", "pseudo", "supervised", "segment", "predict", "evaluate", "words")
+MODULES = ("tables", "report", "data.shapes", "paper_figures.montage", "backbones.tiny")
+HEAD = struct.Struct("<II")
+STATUS = struct.Struct("<i")
+
+
+def hand_over() -> None:
+    """End this process with the result of a fork that runs the same workflow script, where a warm process offers it."""
+    address = os.environ.pop(ADDRESS, None)
+    if not address or not hasattr(sys.modules["__main__"], "snakemake"):
+        return
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+        except OSError:
+            return
+        request = {"root": str(ROOT), "argv": sys.argv, "cwd": os.getcwd(), "environ": dict(os.environ)}
+        body = json.dumps(request).encode()
+        socket.send_fds(connection, [HEAD.pack(len(body), os.getpid())], [0, 1, 2])
+        connection.sendall(body)
+        answer = _receive(connection, STATUS.size)
+        if not answer:
+            return
+        _forward_signals(*STATUS.unpack(answer))
+        status = _receive(connection, STATUS.size)
+        os._exit(*(STATUS.unpack(status) if status else (1,)))
+
+
+def serve(command: Sequence[str]) -> int:
+    """Run `command` while its workflow scripts are served by forks of this process; returns its exit status."""
+    with tempfile.TemporaryDirectory(prefix="wsss-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = str(Path(folder, "warm"))
+        listener.bind(address)
+        listener.listen(64)
+        listener.settimeout(0.2)
+        running = subprocess.Popen(command, env=os.environ | {ADDRESS: address})
+        interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: running.send_signal(number))
+        _load()
+        forks: set[int] = set()
+        while running.poll() is None:
+            forks = {pid for pid in forks if os.waitpid(pid, os.WNOHANG) == (0, 0)}
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            pid = os.fork()
+            if not pid:
+                signal.signal(signal.SIGINT, interrupt)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                listener.close()
+                _run(connection)
+            forks.add(pid)
+            connection.close()
+        return running.returncode
+
+
+def _load() -> None:
+    for name in (*STAGES, *MODULES):
+        importlib.import_module(f"wsss.{name}")
+
+
+def _run(connection: socket.socket) -> NoReturn:
+    """In the fork: become the script of the request, and answer with its exit status."""
+    connection.settimeout(None)
+    head, files, _, _ = socket.recv_fds(connection, HEAD.size, 3)
+    length, _ = HEAD.unpack(head)
+    request = json.loads(_receive(connection, length))
+    if request["root"] != str(ROOT):
+        os._exit(0)
+    for target, file in enumerate(files):
+        os.dup2(file, target)
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    os.chdir(request["cwd"])
+    sys.argv = request["argv"]
+    connection.sendall(STATUS.pack(os.getpid()))
+    threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
+    status = _status_of(sys.argv[0])
+    connection.sendall(STATUS.pack(status))
+    os._exit(status)
+
+
+def _status_of(script: str) -> int:
+    try:
+        runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def _end_with(connection: socket.socket) -> None:
+    """A script whose process was killed dies too."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _forward_signals(pid: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda received, frame: os.kill(pid, received))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    """Exactly `length` bytes, or none when the other side is gone."""
+    received = b""
+    while len(received) < length:
+        part = connection.recv(length - len(received))
+        if not part:
+            return b""
+        received += part
+    return received
