@@ -238,7 +238,7 @@ def figure_config(wildcards):
     figure = figure_of(wildcards)
     return {
         "kind": figure.kind,
-        "definition": figure.model_dump(mode="json", exclude={"kind", "title", "chain"}),
+        "definition": figure.model_dump(mode="json", exclude={"kind", "title", "chain"}, exclude_none=True),
         "cells": [[list(chain), seed, split] for chain, seed, split in targets.figure_evaluations(SETTINGS, figure)],
     }
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from wsss.settings_base import Count, Metric, Model, Threshold
+from wsss.settings_base import Count, Metric, Model, Rounds, Threshold
 
 Chain = Annotated[list[str], Field(min_length=1)]
 ORDERS = {
@@ -15,10 +15,18 @@ ORDERS = {
 
 
 class Column(Model):
-    """One column of a montage: what a chain makes of every image."""
+    """One column of a montage, or one per round: what a chain makes of every image."""
 
     caption: str
     chain: Chain
+    rounds: Rounds | None = None
+
+    def with_rounds(self, count: int) -> list["Column"]:
+        """The column itself, or those of its rounds."""
+        if self.rounds is None:
+            return [self]
+        chains = self.rounds.chains(self.chain, count)
+        return [Column(caption=self.caption.replace("{round}", str(number)), chain=chain) for number, chain in chains]
 
 
 class Montage(Model):
@@ -47,6 +55,11 @@ class Montage(Model):
                 f"{len(self.columns)} columns cannot be spread over {self.lines} lines; give an even number"
             )
         return self
+
+    def with_rounds(self, count: int) -> "Montage":
+        """The figure with its rounds written out as columns."""
+        columns = [each.model_dump() for column in self.columns for each in column.with_rounds(count)]
+        return Montage.model_validate(self.model_dump() | {"columns": columns})
 
     @property
     def chains(self) -> list[list[str]]:

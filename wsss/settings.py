@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from wsss.figure_settings import Figure, FigureName
-from wsss.settings_base import Background, Count, Fraction, Metric, Model, Positive, Threshold
+from wsss.settings_base import Background, Count, Fraction, Metric, Model, Positive, Rounds, Threshold
 
 STAGES = ("classify", "cam", "affinity", "refine", "pseudo", "segment", "predict")
 TRAINED = ("classify", "affinity", "segment")
@@ -228,17 +228,6 @@ class Evaluate(Model):
     holdout: Annotated[int, Field(ge=0)] = 100
 
 
-class Rounds(Model):
-    """Rounds of iterative learning behind a row's chain: `each` one but the last, and the `last`.
-
-    With `every` a row per round stands in the table (its name holds {round}), else one row of the last round.
-    """
-
-    each: list[str]
-    last: list[str]
-    every: bool = False
-
-
 class Row(Model):
     """One row of a table: a run (`chain`), a quoted number, or a method that is pending."""
 
@@ -257,12 +246,10 @@ class Row(Model):
         """One row per round of `rounds`, or the row of the last."""
         assert self.rounds is not None
         rows = []
-        for number in range(1 if self.rounds.every else count, count + 1):
-            behind = self.rounds.each * (number - 1) + self.rounds.last
+        for number, chain in self.rounds.chains(self.chain or [], count):
             name = self.row.replace("{round}", str(number))
             known = {key: text.replace("{round}", str(number)) for key, text in (self.published or {}).items()}
-            change = {"row": name, "chain": [*(self.chain or []), *behind], "published": known or None}
-            rows.append(self.model_copy(update=change))
+            rows.append(self.model_copy(update={"row": name, "chain": chain, "published": known or None}))
         return rows
 
     @model_validator(mode="after")

@@ -28,3 +28,19 @@ class Model(BaseModel):
                     hint = f"did you mean '{near[0]}'?" if near else f"valid: {', '.join(cls.model_fields)}"
                     raise ValueError(f"unknown key '{key}'; {hint}")
         return values
+
+
+class Rounds(Model):
+    """Rounds of iterative learning behind a chain: `each` one but the last, and the `last`.
+
+    With `every` they make a row or column per round (its name holds {round}), else one of the last round.
+    """
+
+    each: list[str]
+    last: list[str]
+    every: bool = False
+
+    def chains(self, start: list[str], count: int) -> list[tuple[int, list[str]]]:
+        """The chain behind every round, or behind the last of `count`, with the round's number (from 1)."""
+        first = 1 if self.every else count
+        return [(number, [*start, *self.each * (number - 1), *self.last]) for number in range(first, count + 1)]

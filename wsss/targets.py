@@ -7,7 +7,7 @@ from typing import Any
 
 from wsss import chains, interface, slices
 from wsss.errors import UserError
-from wsss.figure_settings import Curve, Figure, Words
+from wsss.figure_settings import Curve, Figure, Montage, Words
 from wsss.settings import TRAINED, Settings, Table
 
 
@@ -30,7 +30,7 @@ def built_tables(settings: Settings) -> dict[str, Table]:
 def built_figures(settings: Settings) -> dict[str, Figure]:
     """The figures that `build` selects, of scored splits; UserError when a chain is impossible."""
     chosen = {
-        name: figure
+        name: figure.with_rounds(settings.rounds) if isinstance(figure, Montage) else figure
         for name, figure in settings.figures.items()
         if _selected(settings, name) and figure.split in settings.data.evaluate
     }

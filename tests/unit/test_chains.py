@@ -146,6 +146,16 @@ def test_rounds_are_longer_chains():
     assert len(four[-1].chain) == 4 + 8
 
 
+def test_a_figure_has_a_column_per_round():
+    rounds = {"each": ["deeplabv2_r101", "plain"], "last": ["deeplabv2_r101", "plain_crf"], "every": True}
+    column = {"caption": "Round {round}", "chain": DEEPLAB[:4], "rounds": rounds}
+    figure = {"kind": "labels", "title": "T", "columns": [column]}
+    overlay = {"rounds": 2, "build": ["a/b"], "figures": {"a/b": figure}}
+    first, second = targets.built_figures(resolve(overlay))["a/b"].columns
+    assert (first.caption, second.caption) == ("Round 1", "Round 2")
+    assert second.chain == [*DEEPLAB[:4], "deeplabv2_r101", "plain", "deeplabv2_r101", "plain_crf"]
+
+
 def test_slices_are_plain_and_hold_the_defaults(settings):
     import json
 
