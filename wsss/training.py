@@ -36,12 +36,13 @@ CHECKPOINT_SECONDS = float(os.environ.get("WSSS_CHECKPOINT_SECONDS", "300"))
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` of `total`, both in updates, the `epoch` (from 0), and the run's seed."""
+    """Where training stands: `step` of `total`, both in updates, `epoch` (from 0) of `epochs`, and the run's seed."""
 
     step: int
     epoch: int
     total: int
     seed: int = 0
+    epochs: int | None = None
 
 
 def poly(base: float, step: int, total: int, *, power: float = 0.9, every: int = 1) -> float:
@@ -114,7 +115,7 @@ def fit(
     clock = _Clock(total, recipe["batch"], state.step)
     with termination() as terminated, batches:
         for batch in batches:
-            progress = Progress(state.step, state.step // per_epoch, total, seed)
+            progress = Progress(state.step, state.step // per_epoch, total, seed, math.ceil(total / per_epoch))
             _schedule(sgd, progress, recipe)
             parts = _update(model, sgd, _to_device(batch, device, memory), progress, recipe)
             state.step += 1

@@ -36,7 +36,7 @@ class Flat(nn.Module):
 
 
 def at(epoch):
-    return SimpleNamespace(step=0, epoch=epoch, total=10, seed=0)
+    return SimpleNamespace(step=0, epoch=epoch, total=10, seed=0, epochs=9)
 
 
 def network(backbone=None, **options):
@@ -139,6 +139,11 @@ def test_attention_starts_at_its_epoch():
     values = [model.losses(batch(), at(epoch))["attention"].item() for epoch in (0, 2, 3, 4)]
     assert values[:2] == [0, 0]
     assert min(values[2:]) > 0
+
+
+def test_a_module_that_would_never_begin_is_refused():
+    with pytest.raises(UserError, match=r"mam_epoch: .* begins in epoch 9 .* ends after 9"):
+        network(mam_epoch=9).losses(batch(), at(0))
 
 
 def test_the_weights_multiply_the_losses():

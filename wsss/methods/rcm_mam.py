@@ -190,6 +190,11 @@ class RcmMam(Classifier):
 
         `attention` is 0 before MAM's epoch. Scales that no loss looks at are not computed.
         """
+        if self.mam is not None and progress.epochs is not None and self.mam.epoch >= progress.epochs:
+            raise UserError(
+                f"mam_epoch: the module begins in epoch {self.mam.epoch} (from 0), but the recipe ends after "
+                f"{progress.epochs}; lower it, or train longer"
+            )
         images, labels_BC = self._pyramid(batch["image"]), batch["labels"]
         mam = self.mam if self.mam is not None and progress.epoch >= self.mam.epoch else None
         taught = self.rcm is not None or mam is not None
