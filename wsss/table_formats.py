@@ -1,11 +1,11 @@
 """One finished table as long CSV, Markdown, HTML and LaTeX. All values are percent."""
 
-import csv
 import html as markup
-import io
 import re
 from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
+
+import pandas as pd
 
 from wsss.published import Number
 from wsss.table_layout import NOT_COMPARABLE, WITHIN, Entry, Grid, Table, contract_text, grids
@@ -45,16 +45,14 @@ PAGE = """<!doctype html>
 
 def csv_text(table: Table) -> str:
     """The long form: a line per cell, the columns of `COLUMNS`; numbers in percent, else empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = []
     for cell in table.cells.values():
         paper = cell.published or Number(None)
         values = [_exact(value) for value in (paper.value, cell.ours, cell.std)]
         line = [table.name, cell.row, cell.split, cell.metric, *values, cell.seeds or "", cell.status]
         line += [contract_text(cell.contract)]
-        writer.writerow([*line, _exact(paper.sd), _exact(cell.difference), cell.reason, paper.source])
-    return stream.getvalue()
+        lines.append([*line, _exact(paper.sd), _exact(cell.difference), cell.reason, paper.source])
+    return pd.DataFrame(lines, columns=list(COLUMNS), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def markdown(table: Table) -> str:
