@@ -80,16 +80,19 @@ def train_config(settings: Settings, stage: str, name: str) -> dict[str, Any]:
 
 def _check_start(settings: Settings, network: Network, where: str) -> None:
     """A network that starts from another one stands on the same backbone; some methods need such a start."""
+    inherits = interface.constant("methods", network.method, "NEEDS_START", False)
     if network.start is None:
-        if interface.constant("methods", network.method, "NEEDS_START", False):
+        if inherits:
             raise UserError(
                 f"{where}.start: {network.method} needs one; name the variant of classify that it starts from"
             )
         return
     before = settings.classify[network.start]
-    if (before.backbone, before.output_stride) != (network.backbone, network.output_stride):
+    if before.backbone != network.backbone:
         raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
-    if interface.constant("methods", network.method, "NEEDS_START", False):
+    if inherits and before.output_stride != network.output_stride:
+        raise UserError(f"{where}.start: '{network.start}' has output_stride {before.output_stride}; give both the same")
+    if inherits:
         _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
 
 
