@@ -91,7 +91,7 @@ def _check_start(settings: Settings, network: Network, where: str) -> None:
     if before.backbone != network.backbone:
         raise UserError(f"{where}.start: '{network.start}' stands on another backbone; use one on {network.backbone}")
     if inherits and before.output_stride != network.output_stride:
-        raise UserError(f"{where}.start: '{network.start}' has output_stride {before.output_stride}; give both the same")
+        raise UserError(f"{where}.start: '{network.start}' has output_stride {before.output_stride}, not the same")
     if inherits:
         _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
 
