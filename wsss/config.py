@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from wsss.errors import UserError
 from wsss.settings import Settings
+from wsss.settings_base import in_words
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,14 +33,41 @@ def _merge(base: dict[str, Any], overlay: dict[str, Any], path: tuple[str, ...])
     return merged
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no key twice: YAML would silently keep the last."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        _check_keys(node, ())
+        return node
+
+
+def _check_keys(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return
+    if any(node is each for each in above):
+        raise yaml.MarkedYAMLError(None, None, "an anchor holds itself", node.start_mark)
+    below, seen = node.value, set()
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(None, None, f"key '{key.value}' stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        below = [value for _, value in node.value]
+    for each in below:
+        _check_keys(each, (*above, node))
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """A YAML mapping from a file; UserError with the line when it is not one."""
+    """A YAML mapping from a file, no key twice; UserError with the line when it is not one."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); is the path right?") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}; correct it") from None
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path}: is not valid YAML ({error}); correct it") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold keys and values, not {type(content).__name__}")
     return content
@@ -60,14 +88,36 @@ def resolve(overlay: dict[str, Any]) -> Settings:
         base = merge(read_yaml(ROOT / "config" / f"{part}.yaml"), base)
     preset = overlay.get("preset")
     if preset is not None:
-        if preset not in presets():
+        if str(preset) not in presets():
             raise UserError(f"preset: there is no '{preset}'; known: {', '.join(presets())}")
         base = merge(base, read_yaml(ROOT / "config" / "presets" / f"{preset}.yaml"))
+    merged = merge(base, overlay)
     try:
-        return Settings.model_validate(merge(base, overlay))
+        return Settings.model_validate(merged)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
-        raise UserError("; ".join(fault.removeprefix(": ") for fault in faults)) from None
+        raise UserError(_in_words(error, merged)) from None
+
+
+def _in_words(error: ValidationError, given: Any) -> str:
+    """All faults as `key: what is wrong`; what pydantic says of each branch of a choice stands in one."""
+    faults: dict[str, list[str]] = {}
+    for each in error.errors():
+        faults.setdefault(_key(each["loc"], given, each["type"] == "missing"), []).append(in_words(each))
+    joined = {key: " or ".join(dict.fromkeys(texts)) for key, texts in faults.items()}
+    return "; ".join(f"{key}: {text}".removeprefix(": ") for key, text in joined.items())
+
+
+def _key(location: tuple[int | str, ...], given: Any, missing: bool) -> str:
+    """The key as the user wrote it: without the names that pydantic gives to the branches of a choice."""
+    parts = []
+    for number, part in enumerate(location, 1):
+        try:
+            given = given[part]
+        except (KeyError, IndexError, TypeError):
+            if not (missing and number == len(location)):
+                continue
+        parts.append(str(part))
+    return ".".join(parts)
 
 
 def schema() -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from wsss.settings_base import Count, Metric, Model, Rounds, Threshold
+from wsss.settings_base import Count, Metric, Model, Real, Rounds, Threshold
 
 Chain = Annotated[list[str], Field(min_length=1)]
 ORDERS = {
@@ -111,7 +111,7 @@ class Words(Model):
 class Point(Model):
     """One value of a curve: its position and the chain whose score it is."""
 
-    x: float
+    x: Real
     chain: Chain
 
 
@@ -152,5 +152,5 @@ class Curve(Model):
 
 
 Figure = Annotated[Montage | Words | Curve, Field(discriminator="kind")]
-FigureName = Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+$")]
-"""<paper>/<figure>, as the names of tables."""
+TableName = Annotated[str, Field(pattern=r"^[\w-]+/[\w-]+$")]
+"""<paper>/<table> or <paper>/<figure>: the path of its files."""

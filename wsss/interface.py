@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from wsss.errors import UserError
+from wsss.settings_base import Real, Whole, in_words
 
 PACKAGE = Path(__file__).parent
 WORKFLOW_ARGUMENTS = {"backbone", "num_classes"}
@@ -16,6 +17,11 @@ SAMPLE_HOOKS = {"classify": "guide", "segment": "examples"}
 """Functions by which a method makes training samples of its own, by stage."""
 ENTRY_POINTS = ("build", "refine")
 """What makes a file a method or a backbone."""
+TYPES: dict[str, Any] = {
+    **{"str": str, "bool": bool, "int": Whole, "float": Real},
+    **{"list": list, "tuple": tuple, "dict": dict, "Literal": Literal, "Sequence": Sequence},
+}
+"""Types that options may have, by their names in a method file."""
 
 
 @cache
@@ -69,18 +75,32 @@ def _function(path: Path, name: str) -> ast.FunctionDef | None:
     return next((node for node in functions if node.name == name), None)
 
 
+def _type(node: ast.expr) -> Any:
+    """The type that an annotation names."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name) if name in TYPES:
+            return TYPES[name]
+        case ast.Tuple(elts=parts):
+            return tuple(map(_type, parts))
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type(left) | _type(right)
+        case ast.Subscript(value=value, slice=inner):
+            return _type(value)[_type(inner)]
+    raise TypeError(f"options cannot be of the type {ast.unparse(node)}")
+
+
 @cache
 def _model(folder: str, module: str, function: str) -> type[BaseModel]:
     found = _function(_module(folder, module), function)
     if found is None:
         raise UserError(f"{folder[:-1]} '{module}' defines no function {function}")
     arguments = found.args
-    names = {"Literal": Literal, "Sequence": Sequence}
     fields: dict[str, Any] = {}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if argument.arg not in WORKFLOW_ARGUMENTS and argument.annotation is not None:
-            annotation = eval(ast.unparse(argument.annotation), names)
-            fields[argument.arg] = (annotation, ... if default is None else ast.literal_eval(default))
+            fields[argument.arg] = (_type(argument.annotation), ... if default is None else ast.literal_eval(default))
     return create_model("Options", __config__=ConfigDict(extra="forbid"), **fields)
 
 
@@ -95,4 +115,4 @@ def options(folder: str, module: str, given: dict[str, Any], where: str, *, func
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         known = ", ".join(sorted(_model(folder, module, function).model_fields)) or "none"
-        raise UserError(f"{where}.{key}: {first['msg']}; {module} has the options: {known}") from None
+        raise UserError(f"{where}.{key}: {in_words(first)}; {module} has the options: {known}") from None

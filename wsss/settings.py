@@ -10,23 +10,36 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from wsss.figure_settings import Figure, FigureName
-from wsss.settings_base import Background, Count, Fraction, Metric, Model, Positive, Rounds, Threshold
+from wsss.figure_settings import Chain, Figure, TableName
+from wsss.settings_base import (
+    Background,
+    Count,
+    Fraction,
+    Metric,
+    Model,
+    NotNegative,
+    Positive,
+    Real,
+    Rounds,
+    Threshold,
+    Whole,
+)
 
 STAGES = ("classify", "cam", "affinity", "refine", "pseudo", "segment", "predict")
 TRAINED = ("classify", "affinity", "segment")
 """Stages whose result is a trained network."""
 
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[Whole, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class _Data(Model):
-    train: str = "train"
+    train: SplitName = "train"
     """Split that networks learn from."""
-    evaluate: dict[str, str] = {"train": "train", "val": "val"}
+    evaluate: dict[SplitName, SplitName] = {"train": "train", "val": "val"}
     """Scored split -> the split whose maps and predictions hold its images."""
-    shards: dict[str, Count] = {}
+    shards: dict[SplitName, Count] = {}
     """Number of jobs that share a split's per-image work; part of the workflow, not of the machine."""
 
 
@@ -55,8 +68,14 @@ class ShapesData(_Data):
 
     source: Literal["shapes"]
     images: ShapesImages = ShapesImages()
-    size: tuple[Count, Count] = (64, 112)
-    seed: int = 0
+    size: tuple[Annotated[Whole, Field(ge=48)], Count] = (64, 112)
+    seed: Annotated[Whole, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ShapesData":
+        if self.size[0] > self.size[1]:
+            raise ValueError(f"size: {list(self.size)}; give the shortest side first, then the longest")
+        return self
 
 
 class OwnData(_Data):
@@ -96,6 +115,8 @@ class Resize(Model):
             raise ValueError(
                 f"resize {self.kind} needs {'two values' if most == 2 else 'values' if most else 'no values'}"
             )
+        if self.kind in ("long_side", "factor", "area") and self.values[0] > self.values[1]:
+            raise ValueError(f"resize {self.kind}: {self.values} must ascend; swap them")
         return self
 
 
@@ -106,7 +127,7 @@ class Augment(Model):
     crop: Count
     crop_position: Literal["random", "top_left"] = "random"
     flip: Fraction = 0.5
-    jitter: tuple[float, float, float, float] | None = None
+    jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[Real, Field(ge=0, le=0.5)]] | None = None
     jitter_probability: Fraction = 1.0
 
 
@@ -122,11 +143,11 @@ class Recipe(Model):
     batch: Count
     accumulate: Count = 1
     lr: Positive
-    momentum: Literal["weight_decay"] | Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)]
+    momentum: Literal["weight_decay"] | Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NotNegative
     power: Positive = 0.9
     lr_every: Count = 1
-    freeze: Annotated[int, Field(ge=0, le=5)] = 0
+    freeze: Annotated[Whole, Field(ge=0, le=5)] = 0
     precision: Literal["float32", "bf16"] = "float32"
     channels_last: bool = False
     gradient_checkpointing: bool = False
@@ -225,19 +246,19 @@ class Evaluate(Model):
     """Which classes count in the mean, and how many labelled images are held out to choose a threshold."""
 
     convention: Literal["present", "truth", "all"] = "present"
-    holdout: Annotated[int, Field(ge=0)] = 100
+    holdout: Annotated[Whole, Field(ge=0)] = 100
 
 
 class Row(Model):
     """One row of a table: a run (`chain`), a quoted number, or a method that is pending."""
 
     row: str
-    chain: list[str] | None = None
+    chain: Chain | None = None
     rounds: Rounds | None = None
     published: dict[str, str] | None = None
     quoted: dict[str, str] | None = None
     pending: str | None = None
-    mean_of: list[list[str]] | None = None
+    mean_of: Annotated[list[Chain], Field(min_length=1)] | None = None
     splits: list[str] | None = None
     metric: Metric | list[Metric] | None = None
     threshold: Threshold | None = None
@@ -293,7 +314,7 @@ class Table(Model):
 class Settings(Model):
     """The whole configuration after merging."""
 
-    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     preset: str | None = None
     seeds: Seeds = [0]
     data: Annotated[VocData | ShapesData | OwnData, Field(discriminator="source")]
@@ -309,10 +330,10 @@ class Settings(Model):
     evaluate: Evaluate = Evaluate()
     rounds: Count = 3
     """Rounds of iterative learning; a further one runs alone, on the masks of the one before."""
-    build: list[str] = ["*"]
+    build: Annotated[list[str], Field(min_length=1)] = ["*"]
     """Tables and figures to make: names or patterns such as vwe/*."""
-    tables: dict[str, Table]
-    figures: dict[FigureName, Figure] = {}
+    tables: dict[TableName, Table]
+    figures: dict[TableName, Figure] = {}
 
     @field_validator(*STAGES, "backbones", "recipes")
     @classmethod

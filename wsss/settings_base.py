@@ -1,16 +1,46 @@
 """What all settings share: the base of their models, and the types that occur in many."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+
+def _no_truth_value(value: Any) -> Any:
+    """YAML reads yes, on and true as truth values, which Python would count as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not a truth value")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth_value)]
+Real = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Fraction = Annotated[Real, Field(ge=0, le=1)]
+Positive = Annotated[Real, Field(gt=0)]
+NotNegative = Annotated[Real, Field(ge=0)]
+Count = Annotated[Whole, Field(ge=1)]
 Metric = Literal["miou", "precision", "recall"]
 Threshold = Literal["fixed", "best", "holdout", "oracle"]
 Background = Literal["best", "holdout"] | Fraction
+
+
+REMEDIES = {
+    "missing": "is missing; add it",
+    "string_type": "must be text; quote it",
+    "list_type": "must be a list; write [a, b]",
+    "dict_type": "must hold keys and values",
+    "model_type": "must hold keys and values",
+    "model_attributes_type": "must hold keys and values",
+    "extra_forbidden": "unknown key",
+}
+
+
+def in_words(fault: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words, with the value that was given."""
+    text = REMEDIES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+    plain = isinstance(fault["input"], str | int | float) and fault["type"] not in ("value_error", "extra_forbidden")
+    return f"{text}, not {fault['input']!r:.60}" if plain else text
 
 
 class Model(BaseModel):

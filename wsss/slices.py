@@ -1,5 +1,6 @@
 """What the job of each stage reads of the settings: the plain dict that is its rule's `params.config`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -25,6 +26,7 @@ def network_config(settings: Settings, network: Network, where: str) -> dict[str
         raise UserError(
             f"backbones.{network.backbone}.network: there is no '{role.network}'; known: {', '.join(known)}"
         )
+    _check_weights(network.backbone, role.weights)
     given = role.options | ({"network": role.network} if file != role.network else {})
     return {
         "method": network.method,
@@ -36,6 +38,15 @@ def network_config(settings: Settings, network: Network, where: str) -> dict[str
         ),
         "options": interface.options("methods", network.method, network.options, f"{where}.options"),
     }
+
+
+def _check_weights(role: str, weights: str) -> None:
+    """A file of a known kind, or a name such as IMAGENET1K_V1."""
+    if weights != "none" and PurePath(weights).suffix not in WEIGHT_FILES and not re.fullmatch(r"[A-Z0-9_]+", weights):
+        raise UserError(
+            f"backbones.{role}.weights: '{weights}' is neither none, nor a name such as IMAGENET1K_V1, nor a file that "
+            f"ends in {', '.join(sorted(WEIGHT_FILES))}"
+        )
 
 
 def backbone_file(settings: Settings, network: Network) -> str:

@@ -1,13 +1,16 @@
 """What a run makes: the tables and figures that `build` selects, the evaluations behind them, and their faults."""
 
+import difflib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 from wsss import chains, interface, slices
+from wsss.config import ROOT
 from wsss.errors import UserError
 from wsss.figure_settings import Curve, Figure, Montage, Words
+from wsss.published import read_published
 from wsss.settings import TRAINED, Settings, Table
 
 
@@ -19,12 +22,29 @@ def built_tables(settings: Settings) -> dict[str, Table]:
             raise UserError(f"build: no table or figure matches '{pattern}'; there are: {', '.join(known)}")
     tables = settings.tables
     chosen = {name: tables[name].with_rounds(settings.rounds) for name in tables if _selected(settings, name)}
+    published = read_published(ROOT / "published")
     for name, table in chosen.items():
+        _check_splits(settings, table.splits, f"tables.{name}.splits")
         for row in table.rows:
+            where = f"tables.{name}, row '{row.row}'"
+            _check_splits(settings, row.splits or (), f"{where}, splits")
+            for key in ("published", "quoted"):
+                if reference := getattr(row, key):
+                    published.check(reference, f"{where}, {key}")
             for chain in chains_of_row(row):
-                chains.check_chain(settings, chain, f"tables.{name}, row '{row.row}'")
-                _refuse_unscored(settings, chain, f"tables.{name}, row '{row.row}'")
+                chains.check_chain(settings, chain, where)
+                _refuse_unscored(settings, chain, where)
     return chosen
+
+
+def _check_splits(settings: Settings, names: Sequence[str], where: str) -> None:
+    """Columns for splits that a data set lacks are left out; names that no data set has are misspelt."""
+    known = list(dict.fromkeys((*settings.data.evaluate, "train", "val", "test")))
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"scored splits are: {', '.join(known)}"
+            raise UserError(f"{where}: there is no scored split '{name}'; {hint}")
 
 
 def built_figures(settings: Settings) -> dict[str, Figure]:

@@ -1,4 +1,4 @@
-"""A user's CSV: any usual delimiter, with or without byte order mark, rows numbered as in an editor."""
+"""A user's CSVs and lists: any usual delimiter, with or without byte order mark, rows numbered as in an editor."""
 
 import csv
 from dataclasses import dataclass
@@ -37,9 +37,21 @@ def read_table(path: Path, required: set[str]) -> tuple[list[Row], list[str]]:
                 raise UserError(f"{path}: the first row must name the columns {wanted}; it says: {found}")
             return _rows(path, stream, delimiter, names)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); is the path right?") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: is no CSV ({error}); close every quote and save it again") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a user's list, without byte order mark; UserError when it is no readable text."""
+    try:
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); is the path right?") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 
 
 def _names(line: str) -> tuple[list[str], str]:

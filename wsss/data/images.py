@@ -5,6 +5,8 @@ Shapes: H height, W width; a trailing 3 is red, green, blue.
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -20,6 +22,7 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ORIENTATION = 0x0112
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PALETTE = voc_palette().tobytes()
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
@@ -29,28 +32,23 @@ def read_rgb(path: str | Path) -> np.ndarray:
     Raises UserError that names the file when it is missing, empty, truncated or no image.
     """
     data = _read_bytes(path)
-    if data[:2] == b"\xff\xd8" and _jpeg_channels(data, path) in (1, 3):
-        image_HW3 = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
-        if image_HW3 is not None:
-            return _upright(image_HW3, data)
-    try:
+    with _named(path):
+        if data[:2] == b"\xff\xd8" and _jpeg_channels(data, path) in (1, 3):
+            image_HW3 = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
+            if image_HW3 is not None:
+                return _upright(image_HW3, data)
         with Image.open(io.BytesIO(data)) as image:
             return np.ascontiguousarray(_rgb(ImageOps.exif_transpose(image)))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """(width, height) from the file's header, after EXIF orientation; UserError when it is no image."""
-    try:
-        with Image.open(path) as image:
-            # Pillow turns the size of a TIFF by itself, that of other formats not.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if Path(path).is_file() and not Path(path).stat().st_size:
-            raise UserError(f"{path}: is empty; copy the file again") from None
-        raise _unreadable(path, error) from None
+    if Path(path).is_file() and not Path(path).stat().st_size:
+        raise UserError(f"{path}: is empty; copy the file again")
+    with _named(path), Image.open(path) as image:
+        # Pillow turns the size of a TIFF by itself, that of other formats not.
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
+        return image.size[::-1] if turned else image.size
 
 
 def verify(path: str | Path) -> None:
@@ -64,18 +62,15 @@ def read_mask(path: str | Path) -> np.ndarray:
     Raises UserError that names the file and the remedy for RGB, 16-bit and JPEG masks and for damaged files.
     """
     data = _read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if image.format == "JPEG":
-                raise UserError(f"{path}: mask is a JPEG, which alters class ids; save it as palette PNG")
-            if image.mode not in ("P", "L", "1"):
-                raise UserError(
-                    f"{path}: mask has colour mode {image.mode}; "
-                    "save class ids 0..C (255 = ignore) as 8-bit palette or grey PNG"
-                )
-            return np.array(image, dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
+    with _named(path), Image.open(io.BytesIO(data)) as image:
+        if image.format == "JPEG":
+            raise UserError(f"{path}: mask is a JPEG, which alters class ids; save it as palette PNG")
+        if image.mode not in ("P", "L", "1"):
+            raise UserError(
+                f"{path}: mask has colour mode {image.mode}; "
+                "save class ids 0..C (255 = ignore) as 8-bit palette or grey PNG"
+            )
+        return np.array(image, dtype=np.uint8)
 
 
 def write_mask(path: str | Path, label_HW: np.ndarray) -> None:
@@ -107,11 +102,18 @@ def _read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def _unreadable(path: str | Path, error: Exception) -> UserError:
-    reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        reason = error.strerror
-    return UserError(f"{path}: cannot be decoded ({reason}); copy the file again or remove it")
+@contextmanager
+def _named(path: str | Path) -> Iterator[None]:
+    """Turn whatever a decoder raises, which is nearly anything on damaged files, into a UserError with the name."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        raise UserError(f"{path}: cannot be decoded ({reason}); copy the file again or remove it") from None
 
 
 def _jpeg_channels(data: bytes, path: str | Path) -> int:
@@ -124,6 +126,7 @@ def _jpeg_channels(data: bytes, path: str | Path) -> int:
             continue
         if marker in _START_OF_FRAME:
             channels = data[position + 9] if position + 9 < len(data) else 0
+            _refuse_giant(data[position + 5 : position + 9], path)
             if data.endswith(b"\xff\xd9"):
                 return channels
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
@@ -133,6 +136,13 @@ def _jpeg_channels(data: bytes, path: str | Path) -> int:
             if data[position : position + 2] == b"\xff\xd9":
                 return channels
     raise UserError(f"{path}: JPEG is truncated or damaged; copy the file again or remove it")
+
+
+def _refuse_giant(sides: bytes, path: str | Path) -> None:
+    """The limit at which Pillow refuses to decode, for OpenCV, which has none of this size."""
+    height, width = int.from_bytes(sides[:2], "big"), int.from_bytes(sides[2:], "big")
+    if height * width > _MOST_PIXELS:
+        raise UserError(f"{path}: claims {width}x{height} pixels; make it smaller than {_MOST_PIXELS:,} pixels")
 
 
 def _upright(image_HW3: np.ndarray, data: bytes) -> np.ndarray:
