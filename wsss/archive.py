@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.data.manifest import read_manifest
+from wsss.data.pngs import Pngs
 from wsss.errors import UserError
 from wsss.files import atomic_write
 
@@ -19,8 +20,8 @@ def pack(*, data: str | Path, split: str, folders: Sequence[str | Path], out: st
     UserError when predictions of some images are missing.
     """
     samples = read_manifest(data).split(split)
-    files = {path.stem: path for folder in folders for path in Path(folder).glob("*.png")}
-    absent = [sample.id for sample in samples if sample.id not in files]
+    files = Pngs(folders)
+    absent = [id for id in samples.ids if id not in files]
     if absent:
         raise UserError(f"{folders[0]}: {len(absent)} of {len(samples)} predictions are missing, first {absent[0]}.png")
     with atomic_write(out) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as archive:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from wsss.errors import UserError
 from wsss.files import atomic_write
 from wsss.job import Job
 
@@ -50,19 +51,25 @@ def resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> State:
             flush=True,
         )
         return State()
-    if content.get("fingerprint") != job.fingerprint:
+    if not isinstance(content, dict) or content.get("fingerprint") != job.fingerprint:
         print(
             f"checkpoint {job.checkpoint} belongs to other settings, code or inputs: starting afresh",
             flush=True,
         )
         return State()
-    model.load_state_dict(content["model"])
-    sgd.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random"])
-    if torch.cuda.is_available() and content["random_cuda"]:
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    print(f"continuing from step {content['step']}", flush=True)
-    return State(content["step"], content["history"], content["sums"])
+    try:
+        state = State(content["step"], content["history"], content["sums"])
+        model.load_state_dict(content["model"])
+        sgd.load_state_dict(content["optimiser"])
+        torch.set_rng_state(content["random"])
+        if torch.cuda.is_available() and content["random_cuda"]:
+            torch.cuda.set_rng_state_all(content["random_cuda"])
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{job.checkpoint}: is damaged ({' '.join(str(error).split())[:200]}); delete it, run again"
+        ) from None
+    print(f"continuing from step {state.step}", flush=True)
+    return state
 
 
 @contextmanager

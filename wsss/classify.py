@@ -37,7 +37,10 @@ def train(*, data: str, split: str, method: str, data_options: dict[str, Any] | 
 
 def chance_loss(samples: Sequence[Sample], num_classes: int) -> float:
     """Multi-label loss of the best constant answer: the mean entropy of the classes' frequencies, in nats."""
-    share_C = np.mean([multi_hot(sample, num_classes) for sample in samples], axis=0).clip(1e-6, 1 - 1e-6)
+    count_C = np.zeros(num_classes)
+    for sample in samples:
+        count_C[[label - 1 for label in sample.labels]] += 1
+    share_C = (count_C / len(samples)).clip(1e-6, 1 - 1e-6)
     return float(-np.mean(share_C * np.log(share_C) + (1 - share_C) * np.log(1 - share_C)))
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from wsss.config import ROOT, merge, read_yaml, resolve
-from wsss.errors import UserError
+from wsss.errors import UserError, one_line
 from wsss.settings import Settings
 
 app = typer.Typer(
@@ -132,7 +132,7 @@ def check(configfile: Config = None) -> None:
         settings.data.model_dump(mode="json"), folder if folder.is_dir() else None
     )
     for line in findings:
-        print(line)
+        print(one_line(line))
     faults = [line for line in findings if not line.startswith("warning")]
     print(f"{settings.dataset}: {len(faults)} faults, {len(findings) - len(faults)} warnings")
     if faults:

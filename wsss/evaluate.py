@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from wsss.ops.scores import enlarge, labels_at
 from wsss.ops.sweep import ImageCounts, Sweep
 from wsss.sources import Folders, full_size, kind_of, open_source
 from wsss.stores import Store
+from wsss.thresholds import read_evaluation
 
 RULES = {"scores": ("fixed", "best", "holdout", "oracle"), "labels": ("labels",)}
 CURVE = tuple(percent / 100 for percent in range(100))
@@ -39,7 +40,7 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class _Task:
     source: Store | Folders
-    truth: dict[str, GroundTruth]
+    truth: Mapping[str, GroundTruth]
     ids: list[str]
     classes: int
     convention: Convention
@@ -74,7 +75,7 @@ def evaluate(
     predictions, `fixed` missing or outside 0..1.
     """
     manifest, truth = read_manifest(data), read_ground_truth(data)
-    split_ids = [sample.id for sample in manifest.split(split)]
+    split_ids = manifest.split(split).ids
     ids = [id for id in split_ids if id in truth]
     task = _Task(open_source(maps, truth), truth, ids, len(manifest.classes) + 1, convention, threads)
     _refuse_missing(task, split)
@@ -116,7 +117,7 @@ def _chosen(train_evaluation: str | Path | None) -> dict[str, float | None]:
     """Thresholds that the evaluation of the train split chose; None where it could not."""
     if not train_evaluation:
         return {}
-    rules = json.loads(Path(train_evaluation).read_text(encoding="utf-8"))["rules"]
+    rules = read_evaluation(train_evaluation)["rules"]
     return {name: rules.get(name, {}).get("threshold") for name in ("best", "holdout")}
 
 
@@ -177,7 +178,7 @@ def _score_labels(task: _Task) -> tuple[dict[str, Rule], ImageScores]:
 
 def _count_labels(task: _Task, id: str) -> np.ndarray:
     mask = task.truth[id].mask
-    file = task.source.file(id) if isinstance(task.source, Folders) else None
+    file = task.source.files.get(id) if isinstance(task.source, Folders) else None
     if file is not None and os.path.samefile(file, mask):
         raise UserError(f"{file} is the ground truth mask itself; give predictions")
     record, truth_HW = task.source[id], read_mask(mask)

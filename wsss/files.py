@@ -74,15 +74,6 @@ def write_csv(target: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
         csv.writer(stream, lineterminator="\n").writerows(rows)
 
 
-def read_csv(path: str | Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """The rows of a table that `write_csv` wrote, as text, in the order of `columns`; ValueError when one lacks."""
-    with open(path, encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        places = [header.index(name) for name in columns]
-        yield from (tuple(row[place] for place in places) for row in reader)
-
-
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     with open(path, "rb") as stream:

@@ -34,6 +34,7 @@ def names(folder: str) -> list[str]:
     return sorted(file.stem for file in (PACKAGE / folder).glob("*.py") if _entry(file) is not None)
 
 
+@cache
 def exists(folder: str, name: str) -> bool:
     """Whether there is such a method or backbone."""
     path = PACKAGE / folder / f"{name}.py"
@@ -46,6 +47,7 @@ def _module(folder: str, name: str) -> Path:
     return PACKAGE / folder / f"{name}.py"
 
 
+@cache
 def provides(folder: str, module: str, function: str) -> bool:
     """Whether wsss/<folder>/<module>.py defines a function or method of this name."""
     tree = _tree(_module(folder, module))

@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from wsss.backbones.common import freeze
 from wsss.backbones.weights import load_weights, read_weights
@@ -80,7 +79,7 @@ def train(
     initial = Path(initial_weights) if initial_weights else None
     model = assemble(num_classes=num_classes, initial_weights=None if start else initial, **network)
     if start and initial:
-        model.start(load_file(initial))
+        model.start(read_weights(initial))
     prepare(model, recipe, device)
     augment = Augmentation.from_settings(recipe["augment"], mean=model.backbone.mean, std=model.backbone.std)
     print(f"{len(samples)} samples, {num_classes} classes", flush=True)
@@ -107,10 +106,11 @@ def prepare(model: TrainableModel, recipe: dict[str, Any], device: torch.device)
 
 def load_trained(model: Model, weights: Path) -> Model:
     """Load a network's own trained weights; UserError when they belong to another network."""
+    state = read_weights(weights)
     try:
-        model.load_state_dict(load_file(weights))
-    except (RuntimeError, OSError) as error:
+        model.load_state_dict(state)
+    except RuntimeError as error:
         raise UserError(
-            f"{weights}: does not hold this network's weights ({' '.join(str(error).split())[:300]})"
+            f"{weights}: does not hold this network's weights ({' '.join(str(error).split())[:300]}); train it again"
         ) from None
     return model.eval().to(memory_format=torch.channels_last)

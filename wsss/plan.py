@@ -1,7 +1,6 @@
 """What the next run will do and why, in words: which setting or function causes which jobs, and what is kept."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import UserError
+from wsss.why import read_record
 
 _JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 _FIELD = re.compile(r"^    (\w+): (.*)$", re.MULTILINE)
@@ -57,7 +57,7 @@ def records(folder: Path = Path("provenance")) -> dict[str, dict[str, Any]]:
     for path in folder.rglob("*.json"):
         result = path.relative_to(folder).with_suffix("")
         if result.exists():
-            found[str(result)] = json.loads(path.read_text(encoding="utf-8"))
+            found[str(result)] = read_record(path)
     return found
 
 

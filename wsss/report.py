@@ -18,7 +18,7 @@ from wsss.errors import UserError
 from wsss.files import write_text
 from wsss.table_formats import STYLE, fragment
 from wsss.table_layout import RULES
-from wsss.table_runs import read_evaluation
+from wsss.thresholds import read_evaluation
 
 TEMPLATES = Path(__file__).parent / "templates"
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}

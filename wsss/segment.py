@@ -3,13 +3,13 @@
 import importlib
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.data.images import read_mask, read_rgb
 from wsss.data.manifest import Sample, read_manifest
+from wsss.data.pngs import Pngs
 from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
 from wsss.networks import train as train_network
@@ -30,10 +30,12 @@ def train(
     """
     manifest = read_manifest(data)
     samples = manifest.split(split)
-    files = {path.stem: path for folder in labels for path in Path(folder).glob("*.png")}
-    absent = [sample.id for sample in samples if sample.id not in files]
+    files = Pngs(labels)
+    absent = [id for id in samples.ids if id not in files]
     if absent:
-        raise UserError(f"{labels[0]}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png")
+        raise UserError(
+            f"{labels[0]}: {len(absent)} of {len(samples)} labels are missing, first {absent[0]}.png; make them again"
+        )
     module = importlib.import_module(f"wsss.methods.{method}")
     if hasattr(module, "examples"):
         examples = module.examples(samples, lambda sample: read_mask(files[sample.id]), **data_options or {})

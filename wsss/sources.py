@@ -3,7 +3,7 @@
 Letters: H W pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from wsss.data.ground_truth import GroundTruth
 from wsss.data.images import read_mask
+from wsss.data.pngs import Pngs
 from wsss.errors import UserError
 from wsss.stores import Record, Store
 
@@ -20,23 +21,19 @@ class Folders:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
-
-    def file(self, id: str) -> Path | None:
-        """The prediction of an image; None when no folder holds it."""
-        return next((file for path in self.paths if (file := path / f"{id}.png").is_file()), None)
+        self.files = Pngs(paths)
 
     def __contains__(self, id: str) -> bool:
-        return self.file(id) is not None
+        return id in self.files
 
     def __getitem__(self, id: str) -> Record:
-        file = self.file(id)
-        if file is None:
+        if id not in self.files:
             raise UserError(f"{self.paths[0]}: there is no {id}.png; predict the whole split")
-        label_HW = read_mask(file)
+        label_HW = read_mask(self.files[id])
         return Record(label_HW, {"size": list(label_HW.shape)})
 
 
-def open_source(maps: str | Path | Sequence[str | Path], truth: dict[str, GroundTruth]) -> Store | Folders:
+def open_source(maps: str | Path | Sequence[str | Path], truth: Mapping[str, GroundTruth]) -> Store | Folders:
     """Folders when every path is a folder, else a Store; UserError when a folder is that of the masks."""
     paths = [Path(maps)] if isinstance(maps, str | Path) else [Path(path) for path in maps]
     if not paths or not all(path.is_dir() for path in paths):

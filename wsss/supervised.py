@@ -12,7 +12,7 @@ from wsss.files import atomic_folder
 def write(*, data: str | Path, split: str, out: str | Path) -> None:
     """Write the mask of every image of a split as <id>.png; UserError when images have none."""
     samples, truth = read_manifest(data).split(split), read_ground_truth(data)
-    absent = [sample.id for sample in samples if sample.id not in truth]
+    absent = [id for id in samples.ids if id not in truth]
     if absent:
         raise UserError(
             f"{data}: {len(absent)} of {len(samples)} images of split {split} have no ground truth mask, first "

@@ -1,6 +1,5 @@
 """Measured values of table cells: evaluation files of several seeds in, mean, spread and contract out."""
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 from wsss.errors import UserError
 from wsss.table_layout import RULES
+from wsss.thresholds import read_evaluation
 
 Evaluations = Mapping[tuple[tuple[str, ...], int, str], Path]
 Content = dict[str, Any]
@@ -115,19 +115,6 @@ class Runs:
         if not metric.startswith("iou/"):
             return result[metric]
         return result["iou"][("background", *self.classes).index(metric.removeprefix("iou/"))]
-
-
-def read_evaluation(path: str | Path) -> Content:
-    """Content of an evaluation file; UserError when it cannot be read or lacks its main keys."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if {"split", "classes", "rules", "contract"} <= set(content):
-            return content
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run the evaluation again") from None
-    except (ValueError, TypeError):
-        pass
-    raise UserError(f"{path}: is not an evaluation file; delete it and run the evaluation again")
 
 
 def merge(contracts: Iterable[Mapping[str, str]]) -> dict[str, str]:

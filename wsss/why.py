@@ -9,6 +9,8 @@ from typing import Any
 from wsss.errors import UserError
 from wsss.job import digest_of, record_of
 
+KEYS = {"rule", "config", "source", "inputs", "outputs", "fingerprint", "digest", "wall_s"}
+
 
 def why(path: Path) -> str:
     """The provenance of a result as text: settings, code, versions, costs, then its parents, each once.
@@ -21,13 +23,24 @@ def why(path: Path) -> str:
     return "\n".join(_lines(path, 0, set()))
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Content of a provenance record; UserError when the file was damaged."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content.keys() >= KEYS:
+            return content
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise UserError(f"{path}: is no provenance record; delete it, then run the rule of this result again")
+
+
 def _lines(path: Path, depth: int, seen: set[str]) -> Iterator[str]:
     margin = "    " * depth
     record = record_of(path)
     if not record.is_file():
         yield f"{margin}{path}  sha256 {digest_of(path)[:12]}  (given)" if path.exists() else f"{margin}{path} (gone)"
         return
-    content = json.loads(record.read_text(encoding="utf-8"))
+    content = read_record(record)
     if content["fingerprint"] in seen:
         yield f"{margin}{path}  sha256 {content['digest'][:12]}  (its job stands above)"
         return

@@ -68,9 +68,8 @@ def test_all_background_is_refused_and_nothing_is_left(data):
 
 def test_a_threshold_is_a_number_or_comes_from_an_evaluation(tmp_path):
     path = tmp_path / "train.json"
-    path.write_text(
-        json.dumps({"rules": {"best": {"threshold": 0.25}, "holdout": {"threshold": None}}, "why_empty": None})
-    )
+    rules = {"best": {"threshold": 0.25}, "holdout": {"threshold": None}}
+    path.write_text(json.dumps({"split": "train", "classes": [], "contract": {}, "rules": rules, "why_empty": None}))
     assert chosen(0.15, None) == 0.15
     assert chosen("best", str(path)) == 0.25
     with pytest.raises(UserError, match="background: holdout cannot be chosen"):

@@ -43,7 +43,7 @@ class _Reader:
     left: int
 
     def fault(self, text: str) -> UserError:
-        return UserError(f"{self.path}: {text}; the file is damaged or no MXNet .params file, get it again")
+        return UserError(f"{self.path}: {text}; damaged or no MXNet .params file; get the file again")
 
     def claim(self, size: int, what: str) -> None:
         """Account for `size` bytes about to be read."""

@@ -1,6 +1,6 @@
 """Validation of a data set: every fault at once, each with the file, row or id and the remedy."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ WARNING = "warning: "
 
 
 def check(settings_data: Mapping[str, Any], folder: Path | None) -> list[str]:
-    """All faults of a data set, then all warnings, which start with `warning: `; nothing when it is sound.
+    """All faults of a data set; where there are none, all warnings, which start with `warning: `.
 
     `settings_data` is the resolved section `data`. Own images are checked where they lie; of the other
     sources the data stage's `folder` is checked, if it is there yet.
@@ -23,19 +23,31 @@ def check(settings_data: Mapping[str, Any], folder: Path | None) -> list[str]:
     train = settings_data.get("train", "train")
     try:
         own = settings_data["source"] == "own"
-        found = _check_own(settings_data, train) if own else _check_folder(folder, train)
+        found = _check_own(settings_data, train) if own else _check_folder(folder, settings_data, train)
     except UserError as error:
         return [str(error)]
-    return [*found.faults, *(f"{WARNING}{warning}" for warning in found.warnings)]
+    return found.faults or [f"{WARNING}{warning}" for warning in found.warnings]
 
 
 def _check_own(settings: Mapping[str, Any], train: str) -> Findings:
     parts = {"kind": settings.get("layout"), "csv": settings.get("csv"), "masks": settings.get("masks")}
     layout, fraction = recognise(settings["root"], **parts), settings.get("val_fraction", 0.2)
-    return examine(collect(layout, classes=settings.get("classes"), val_fraction=fraction), train)[1]
+    collection = collect(layout, classes=settings.get("classes"), val_fraction=fraction)
+    found = examine(collection, train)[1]
+    found.faults = found.faults or _unscored(collection.splits, settings)
+    return found
 
 
-def _check_folder(folder: Path | None, train: str) -> Findings:
+def _unscored(splits: Collection[str], settings: Mapping[str, Any]) -> list[str]:
+    """Scored splits, and splits with their maps, that the data set does not have."""
+    wanted = {name: key for key, holder in settings.get("evaluate", {}).items() for name in (holder, key)}
+    has = f"this data set has: {', '.join(splits) or 'none'}"
+    return [
+        f"data.evaluate.{key}: there is no split '{name}'; {has}" for name, key in wanted.items() if name not in splits
+    ]
+
+
+def _check_folder(folder: Path | None, settings: Mapping[str, Any], train: str) -> Findings:
     if folder is None or not folder.is_dir():
         return Findings()
     absent = [name for name in (*FILES, FILE) if not (folder / name).is_file()]
@@ -54,4 +66,5 @@ def _check_folder(folder: Path | None, train: str) -> Findings:
     splits = {name: [key for key in keys if key in items] for name, keys in manifest.splits.items()}
     found.extend(inspect_files(list(items.values()), manifest.classes))
     found.extend(inspect_splits(items, splits, manifest.classes, train))
+    found.faults = found.faults or _unscored(splits, settings)
     return found

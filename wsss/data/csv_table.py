@@ -1,9 +1,10 @@
 """A user's CSVs and lists: any usual delimiter, with or without byte order mark, rows numbered as in an editor."""
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from wsss.errors import UserError
 
@@ -40,14 +41,12 @@ def read_table(path: Path, required: set[str]) -> tuple[list[Row], list[str]]:
         raise UserError(f"{path}: cannot be read ({error.strerror}); is the path right?") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: is no CSV ({error}); close every quote and save it again") from None
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a user's list, without byte order mark; UserError when it is no readable text."""
+def read_list(path: Path) -> list[str]:
+    """Lines of a user's list, stripped, without byte order mark; UserError when it is no readable text."""
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); is the path right?") from None
     except UnicodeDecodeError:
@@ -61,8 +60,8 @@ def _names(line: str) -> tuple[list[str], str]:
 
 def _rows(path: Path, stream: TextIO, delimiter: str, names: list[str]) -> tuple[list[Row], list[str]]:
     rows, faults = [], []
-    reader = csv.reader(stream, delimiter=delimiter)
-    for cells in reader:
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    for cells in _whole(reader, path):
         where = f"{path.name} row {reader.line_num + 1}"
         if not any(cell.strip() for cell in cells):
             continue
@@ -74,3 +73,11 @@ def _rows(path: Path, stream: TextIO, delimiter: str, names: list[str]) -> tuple
             continue
         rows.append(Row(where, {name: cell.strip() for name, cell in zip(names, cells, strict=True)}))
     return rows, faults
+
+
+def _whole(reader: Any, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        row = f"{path.name} row {reader.line_num + 1}"
+        raise UserError(f"{row}: is no CSV ({error}); close every quote, write a quote inside quotes twice") from None

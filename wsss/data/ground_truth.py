@@ -1,11 +1,12 @@
 """Where the ground-truth masks lie. Only the data stage and the evaluation may import this module."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.data.manifest import portable
-from wsss.errors import UserError
-from wsss.files import read_csv, write_csv
+from wsss.data.rows import Rows, damaged, read_rows
+from wsss.files import write_csv
 
 FILE = "ground_truth.csv"
 COLUMNS = ("id", "mask", "source")
@@ -19,16 +20,25 @@ class GroundTruth:
     source: str
 
 
-def read_ground_truth(folder: str | Path) -> dict[str, GroundTruth]:
-    """Masks by image id, from ground_truth.csv of a data folder; images without a mask do not occur."""
+def read_ground_truth(folder: str | Path) -> Mapping[str, GroundTruth]:
+    """Masks by image id, from ground_truth.csv of a data folder; images without a mask do not occur.
+
+    UserError that names the file and line when it is missing or was damaged.
+    """
+    masks: dict[str, str] = {}
+    sources: list[str] = []
+    names: dict[str, str] = {}
     path = Path(folder) / FILE
-    try:
-        return {key: GroundTruth(Path(mask), source) for key, mask, source in read_csv(path, COLUMNS)}
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing; run the data stage again") from None
+    for line, (id, mask, source) in read_rows(path, COLUMNS):
+        if id in masks:
+            raise damaged(path, line, f"id '{id}' stands already above")
+        masks[id] = mask
+        sources.append(names.setdefault(source, source))
+    paths = list(masks.values())
+    return Rows(masks, lambda n: GroundTruth(Path(paths[n]), sources[n]))
 
 
-def write_ground_truth(folder: str | Path, masks: dict[str, GroundTruth]) -> None:
+def write_ground_truth(folder: str | Path, masks: Mapping[str, GroundTruth]) -> None:
     """Write ground_truth.csv, atomically; a data set without masks gets a table without rows."""
-    rows = ((key, portable(truth.mask), truth.source) for key, truth in masks.items())
+    rows = ((id, portable(truth.mask), truth.source) for id, truth in masks.items())
     write_csv(Path(folder) / FILE, COLUMNS, rows)

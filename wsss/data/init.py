@@ -10,10 +10,11 @@ from pathlib import Path
 
 from wsss.config import ROOT, presets, read_yaml
 from wsss.data.layouts import Layout, recognise
-from wsss.data.own import collect, in_one
+from wsss.data.own import all_faults, collect
 from wsss.data.own_readers import Collection
 from wsss.errors import UserError
 from wsss.files import write_text
+from wsss.slices import WEIGHT_FILES
 
 _RESERVED = ("voc2012", "shapes")
 _IMAGES_PER_SHARD = 500
@@ -82,7 +83,7 @@ def _survey(path: str | Path) -> tuple[Layout, Collection]:
     layout = recognise(path)
     found = collect(layout)
     if found.faults:
-        raise UserError(in_one(found.faults, f"{path}: {len(found.faults)} faults"))
+        raise all_faults(found.faults, path)
     return layout, found
 
 
@@ -92,6 +93,9 @@ def _initial_weights(preset: str, weights: Path | None) -> str:
         return ""
     if not weights.is_file():
         raise UserError(f"--weights {weights}: there is no such file")
+    if weights.suffix not in WEIGHT_FILES:
+        known = ", ".join(sorted(WEIGHT_FILES))
+        raise UserError(f"--weights {weights}: unknown kind; give a file that ends in {known}")
     roles = read_yaml(ROOT / "config" / "presets" / f"{preset}.yaml").get("backbones", {})
     if len({role["network"] for role in roles.values()}) != 1:
         raise UserError(f"--weights: preset {preset} has several networks; set backbones.<role>.weights instead")

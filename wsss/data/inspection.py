@@ -3,13 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from wsss.data.images import read_mask, read_rgb
+from wsss.data.prefetch import ahead
 from wsss.errors import UserError
 
 _IGNORE = 255
@@ -52,9 +52,8 @@ class Findings:
 def inspect_files(items: Sequence[Item], classes: Sequence[str]) -> Findings:
     """Decode all images and masks, in threads; `classes` are the foreground names, ids 1..C."""
     found = Findings()
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for result in pool.map(lambda item: _inspect(item, classes), items):
-            found.extend(result)
+    for result in ahead(lambda item: _inspect(item, classes), items, min(16, os.cpu_count() or 1)):
+        found.extend(result)
     labelled = any(item.labels and item.mask for item in items)
     if labelled and found.mask_ids and found.mask_ids <= {0, _IGNORE}:
         found.faults.append(

@@ -15,6 +15,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 SPLITS = ("train_aug", "train", "val", "trainval", "test")
 Kind = Literal["voc", "csv", "folders"]
 _MASK_FOLDERS = ("SegmentationClass", "masks")
+_USUAL_TABLE = "labels.csv"
 _LONGEST_ID = 120
 
 
@@ -106,7 +107,7 @@ def _tables(root: Path) -> list[Path]:
 def _guess(root: Path, csv: str | None) -> Kind:
     if _is_voc(root):
         return "voc"
-    if csv or _tables(root):
+    if csv or _tables(root) or (root / _USUAL_TABLE).is_file():
         return "csv"
     if any(list_images(folder) for folder in _subfolders(root, None)):
         return "folders"
@@ -123,7 +124,7 @@ def _table(root: Path, kind: Kind, csv: str | None) -> Path | None:
         return root / csv
     if kind == "folders":
         return None
-    usual = root / "labels.csv"
+    usual = root / _USUAL_TABLE
     if kind == "voc" or usual.is_file():
         return usual if usual.is_file() else None
     tables = _tables(root)

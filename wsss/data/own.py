@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from wsss.data.csv_table import read_list
 from wsss.data.ground_truth import GroundTruth, write_ground_truth
 from wsss.data.inspection import Findings, Item, inspect_files, inspect_splits
 from wsss.data.layouts import Kind, Layout, recognise
@@ -15,9 +16,11 @@ from wsss.data.own_readers import Collection, normal, read
 from wsss.data.voc_constants import CLASSES as VOC_CLASSES
 from wsss.errors import UserError
 
-__all__ = ["Layout", "build", "collect", "examine", "in_one", "recognise"]
+__all__ = ["Layout", "all_faults", "build", "collect", "examine", "recognise"]
 _MOST_CLASSES = 254
 _DELIMITER = re.compile(r"[,;|]")
+_UNDECODED = re.compile(r"[\ud800-\udfff]")
+"""What Python makes of bytes in a file's name that are not UTF-8."""
 
 
 def build(
@@ -40,7 +43,7 @@ def build(
     found = collect(recognise(root, kind=layout, csv=csv, masks=masks), classes=classes, val_fraction=val_fraction)
     items, findings = examine(found, train)
     if findings.faults:
-        raise UserError(in_one(findings.faults, f"{root}: {len(findings.faults)} faults"))
+        raise all_faults(findings.faults, root)
     for warning in findings.warnings:
         logging.getLogger(__name__).warning(warning)
     samples = {key: Sample(key, item.image, *findings.sizes[key], item.labels) for key, item in items.items()}
@@ -61,6 +64,9 @@ def collect(layout: Layout, *, classes: Sequence[str] | None = None, val_fractio
     if not found.splits and found.entries:
         found.splits = make_splits(list(found.entries), val_fraction)
         found.splits_made = True
+    for entry in found.entries.values():
+        if _UNDECODED.search(f"{entry.image}{entry.mask}"):
+            found.faults.append(f"{entry.where}: the file's name is not UTF-8; rename it")
     names = [name for name in found.splits if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
     found.faults += [f"'{name}' cannot name a split; use letters, digits, - and _" for name in names]
     _settle_classes(layout, found, classes)
@@ -75,14 +81,16 @@ def examine(found: Collection, train: str) -> tuple[dict[str, Item], Findings]:
         ids = tuple(sorted(number[name] for name in entry.labels if name in number))
         items[key] = Item(key, entry.image, ids, entry.mask, misnamed=len(ids) < len(entry.labels))
     findings = Findings(list(found.faults), list(found.warnings))
+    if not items:
+        return items, findings
     findings.extend(inspect_files(list(items.values()), found.classes))
     findings.extend(inspect_splits(items, found.splits, found.classes, train))
     return items, findings
 
 
-def in_one(faults: Sequence[str], title: str) -> str:
+def all_faults(faults: Sequence[str], root: str | Path) -> UserError:
     """One fault as it is; several below a title, one per line."""
-    return faults[0] if len(faults) == 1 else "\n  ".join([title, *faults])
+    return UserError(*faults) if len(faults) == 1 else UserError(f"{root}: {len(faults)} faults", *faults)
 
 
 def make_splits(ids: Sequence[str], val_fraction: float) -> dict[str, list[str]]:
@@ -101,7 +109,7 @@ def _settle_classes(layout: Layout, found: Collection, classes: Sequence[str] | 
     used = {name for entry in found.entries.values() for name in entry.labels}
     listed, file = classes, layout.root / "classes.txt"
     if listed is None and file.is_file():
-        listed = [normal(name) for name in file.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+        listed = read_list(file)
     if listed is not None:
         found.classes = tuple(map(normal, listed))
     elif used and (used == set(VOC_CLASSES) or (layout.kind == "voc" and used <= set(VOC_CLASSES))):
@@ -116,13 +124,15 @@ def _settle_classes(layout: Layout, found: Collection, classes: Sequence[str] | 
     found.faults += _class_faults(found.classes)
     for entry in found.entries.values():
         for name in entry.labels:
-            if name not in found.classes or _DELIMITER.search(name):
+            if name not in found.classes or (layout.csv and _DELIMITER.search(name)):
                 found.faults.append(_label_fault(entry.where, name, found.classes))
 
 
 def _class_faults(classes: tuple[str, ...]) -> list[str]:
     twice = sorted({name for name in classes if classes.count(name) > 1})
     faults = [f"classes: '{name}' stands twice" for name in twice]
+    for name in dict.fromkeys(name for name in classes if name and name.splitlines() != [name]):
+        faults.append(f"classes: '{name}' holds a line break; rename the class")
     if "" in classes:
         faults.append(f"classes: line {classes.index('') + 1} is empty; every line is a class")
     if "background" in classes:

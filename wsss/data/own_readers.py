@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from wsss.data.csv_table import Row, read_table
+from wsss.data.csv_table import Row, read_list, read_table
 from wsss.data.layouts import SPLITS, Layout, class_folders, image_id, list_images
 
 
@@ -127,6 +127,7 @@ def _read_voc(layout: Layout, found: Collection) -> None:
         _warn_unsplit(found)
     elif not (layout.root / "Annotations").is_dir():
         found.faults.append(f"{layout.root}: has no labels; add labels.csv (image,labels) or Annotations")
+        return
     for key in sorted(listed - set(found.entries)):
         labels = _annotated(layout, images[key], found) if layout.csv is None else ()
         found.entries[key] = Entry(key, images[key], labels, f"JPEGImages/{images[key].name}")
@@ -147,8 +148,8 @@ def _lists(layout: Layout) -> list[Path]:
 
 def _read_list(path: Path, images: dict[str, Path], found: Collection) -> list[str]:
     lines: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        name, key = line.strip(), image_id(line.strip())
+    for number, name in enumerate(read_list(path), start=1):
+        key = image_id(name)
         if not name:
             continue
         if key not in images:
@@ -160,15 +161,22 @@ def _read_list(path: Path, images: dict[str, Path], found: Collection) -> list[s
     return list(lines)
 
 
+class _Plain(ElementTree.TreeBuilder):
+    """Trees of files without a document type, where entities would be declared that grow without bounds."""
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("it has a document type declaration")
+
+
 def _annotated(layout: Layout, image: Path, found: Collection) -> tuple[str, ...]:
     """Names of all objects in an image's XML, also difficult and truncated ones."""
     path = layout.root / "Annotations" / image.relative_to(layout.images).with_suffix(".xml")
     try:
-        objects = ElementTree.parse(path).getroot().iter("object")
+        objects = ElementTree.parse(path, ElementTree.XMLParser(target=_Plain())).getroot().iter("object")
     except FileNotFoundError:
         return ()
-    except ElementTree.ParseError as error:
-        found.faults.append(f"Annotations/{path.name}: is no valid XML ({error})")
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
+        found.faults.append(f"Annotations/{path.name}: is no valid XML ({error}); correct it")
         return ()
     return tuple(sorted({normal(name) for item in objects if (name := item.findtext("name"))}))
 
@@ -185,15 +193,16 @@ def _read_folders(layout: Layout, found: Collection) -> None:
 
 
 def _find_masks(layout: Layout, found: Collection) -> None:
-    """Give every entry the mask of the same name below the masks' folder."""
+    """Give every entry the mask of the same name below the masks' folder; rows that are wrong may lack theirs."""
     if layout.masks is None:
         return
+    whole = layout.csv is None or not found.faults
     known = {image_id(path.relative_to(layout.images)) for path in list_images(layout.images)}
     named = {entry.mask for entry in found.entries.values()}
     for path in list_images(layout.masks):
         key = image_id(path.relative_to(layout.masks))
         if key in found.entries:
             found.entries[key].mask = found.entries[key].mask or path
-        elif path not in named and (layout.kind != "voc" or key not in known):
+        elif whole and path not in named and (layout.kind != "voc" or key not in known):
             name = path.relative_to(layout.masks.parent)
             found.faults.append(f"{name}: is a mask without an image; remove it or add its image")

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 from xml.parsers import expat
@@ -11,6 +10,7 @@ from wsss.data import sbd as sbd_files
 from wsss.data.ground_truth import GroundTruth, write_ground_truth
 from wsss.data.images import read_size
 from wsss.data.manifest import Manifest, Sample, write_manifest
+from wsss.data.prefetch import ahead
 from wsss.data.voc_constants import CLASSES, SPLITS
 from wsss.errors import UserError
 
@@ -175,5 +175,4 @@ def _read_list(root: Path, name: str) -> tuple[str, ...]:
 
 def _map(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Threads hide the latency of small files on network disks; the order is kept."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(function, items))
+    return list(ahead(function, items, _READERS))

@@ -11,7 +11,7 @@ the score map decides which classes are there, also where the code reports its m
 Legend: B batch, C classes, L = C + 1 labels, D channels, N label sets of one image, H x W image, h x w features.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
@@ -116,7 +116,7 @@ def _least_scattered(found: dict[Example, tuple[float, int]], count: int) -> lis
 
 
 def arrays(
-    files: dict[str, Path], augment: Augmentation, example: Example, rng: np.random.Generator
+    files: Mapping[str, Path], augment: Augmentation, example: Example, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """An augmented window: `image` (3,S,S), `label` int64 (S,S), `class` int64 (), the id 1..C.
 

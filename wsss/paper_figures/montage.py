@@ -21,7 +21,7 @@ from wsss.ops.palette import voc_palette
 from wsss.paper_figures.inputs import Inputs
 from wsss.sources import Folders, open_source
 from wsss.stores import Record, Store
-from wsss.table_runs import read_evaluation
+from wsss.thresholds import read_evaluation
 
 Order = Literal["fixed", "best", "worst"]
 PALETTE = voc_palette()
@@ -80,7 +80,7 @@ def compose(
         Column(column["caption"], open_source(paths, truth), thresholds.get(tuple(column["chain"])))
         for column, paths in zip(columns, inputs.maps, strict=True)
     ]
-    ids = chosen(choose, [sample.id for sample in manifest.split(split)], images, inputs.images)
+    ids = chosen(choose, manifest.split(split).ids, images, inputs.images)
     scenes = [scene(manifest.samples[key], truth.get(key)) for key in ids]
     drawn = [[draw(view, column.source[view.sample.id], column.threshold) for column in found] for view in scenes]
     named, masks = lines > 1, any(view.truth_HW is not None for view in scenes)
