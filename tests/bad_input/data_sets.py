@@ -169,15 +169,23 @@ CASES = [
         "no split 'train' to train on",
         data={"val_fraction": 1.0, "evaluate": {"val": "val"}},
     ),
-    init("name that leads elsewhere", ["--name", "../mine"], "--name ../mine: use letters, digits, _ . -"),
+    init(
+        "name of a data set that leads elsewhere", ["--name", "../mine"], "--name ../mine: use letters, digits, _ . -"
+    ),
     init("name of a built-in data set", ["--name", "voc2012"], "--name voc2012: use letters", "and not voc2012"),
     init(
         "preset that does not exist", ["--name", "mine", "--preset", "huge"], "--preset huge: there is none; known: pa"
     ),
     init("configuration that exists", ["--name", "mine"], "config/mine.yaml: exists already", "--force", make=occupied),
-    init("weights that are not there", ["--name", "m", "--weights", "w.pth"], "--weights w.pth: there is no such file"),
     init(
-        "weights of an unknown kind", ["--name", "m", "--weights", "own/labels.csv"], "labels.csv: unknown kind; give"
+        "initial weights that are not there",
+        ["--name", "m", "--weights", "w.pth"],
+        "--weights w.pth: there is no such file",
+    ),
+    init(
+        "initial weights of an unknown kind",
+        ["--name", "m", "--weights", "own/labels.csv"],
+        "labels.csv: unknown kind; give",
     ),
     init("nothing to begin with", ["--name", "m"], "own: no known layout", make=lambda root: None),
     init(

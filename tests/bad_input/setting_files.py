@@ -123,7 +123,7 @@ CASES = [
     ),
     key("variant with a slash", "cam.a/b", {}, "cam: 'a/b' cannot name a variant; use letters, digits and _"),
     key("variant that looks like a seed", "cam.seed_1", {}, "cam: 'seed_1' cannot name a variant"),
-    key("threshold beyond one", "refine.crf_irn.background", 2.0, "refine.crf_irn.background: ", "not 2.0"),
+    key("background beyond one", "refine.crf_irn.background", 2.0, "refine.crf_irn.background: ", "not 2.0"),
     key("misspelt preset of the CRF", "predict.plain_crf.crf", "kazutoo", "predict.plain_crf.crf: ", "not 'kazutoo'"),
     key("no scale", "cam.ms_irn.scales", [], "cam.ms_irn.scales: "),
     key("scale of nothing", "cam.ms_irn.scales", [0], "cam.ms_irn.scales.0: ", "not 0"),

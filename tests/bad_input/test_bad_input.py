@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bad_input import data_sets, image_files, legal, networks, setting_files, stored
+from tests.bad_input import data_sets, image_files, legal, networks, setting_files, stored, stores
 from tests.bad_input.case import Case, Legal, snapshot
 
 CASES: list[Case | Legal] = [
@@ -10,6 +10,7 @@ CASES: list[Case | Legal] = [
     *data_sets.CASES,
     *setting_files.CASES,
     *stored.CASES,
+    *stores.CASES,
     *networks.CASES,
     *legal.CASES,
 ]

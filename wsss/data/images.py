@@ -26,7 +26,7 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """Decode an image file to uint8 [H, W, 3] RGB, upright after its EXIF orientation.
+    """Decode an image file to uint8 [H, W, 3] RGB, writable, upright after its EXIF orientation.
 
     Grey, 16-bit (high byte), CMYK and palette images become RGB; transparent pixels are laid on white.
     Raises UserError that names the file when it is missing, empty, truncated or no image.
@@ -38,7 +38,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
             if image_HW3 is not None:
                 return _upright(image_HW3, data)
         with Image.open(io.BytesIO(data)) as image:
-            return np.ascontiguousarray(_rgb(ImageOps.exif_transpose(image)))
+            return np.require(_rgb(ImageOps.exif_transpose(image)), np.uint8, "CW")
 
 
 def read_size(path: str | Path) -> tuple[int, int]:

@@ -69,7 +69,8 @@ def collect(layout: Layout, *, classes: Sequence[str] | None = None, val_fractio
             found.faults.append(f"{entry.where}: the file's name is not UTF-8; rename it")
     names = [name for name in found.splits if not re.fullmatch(r"[A-Za-z0-9_-]+", name)]
     found.faults += [f"'{name}' cannot name a split; use letters, digits, - and _" for name in names]
-    _settle_classes(layout, found, classes)
+    if found.entries:
+        _settle_classes(layout, found, classes)
     return found
 
 

@@ -196,7 +196,7 @@ def _find_masks(layout: Layout, found: Collection) -> None:
     """Give every entry the mask of the same name below the masks' folder; rows that are wrong may lack theirs."""
     if layout.masks is None:
         return
-    whole = layout.csv is None or not found.faults
+    whole = bool(found.entries) and not (layout.csv and found.faults)
     known = {image_id(path.relative_to(layout.images)) for path in list_images(layout.images)}
     named = {entry.mask for entry in found.entries.values()}
     for path in list_images(layout.masks):
