@@ -22,7 +22,7 @@ MARKS = {"fixed": "o", "best": "*", "holdout": "D", "oracle": "^"}
 NAMES = {"miou": "mIoU", "precision": "precision", "recall": "recall"}
 STYLE = {
     **{"font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False},
-    **{"svg.fonttype": "path", "svg.hashsalt": "wsss", "axes.grid": True, "grid.alpha": 0.25},
+    **{"text.parse_math": False, "svg.fonttype": "path", "svg.hashsalt": "wsss", "axes.grid": True, "grid.alpha": 0.25},
 }
 
 

@@ -38,7 +38,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
             if image_HW3 is not None:
                 return _upright(image_HW3, data)
         with Image.open(io.BytesIO(data)) as image:
-            return np.require(_rgb(ImageOps.exif_transpose(image)), np.uint8, "CW")
+            return np.require(_rgb(ImageOps.exif_transpose(image)), np.uint8, ["C", "W"])
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
