@@ -84,7 +84,7 @@ def test_errors_cannot_colour_the_terminal_or_add_lines():
 
 def test_names_of_images_cannot_leave_their_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = ["...jpg", "~root.jpg", "$(touch made).jpg", "`touch made`.jpg", "a;touch made.jpg", "-rf.jpg"]
+    names = ["a..b.jpg", "~root.jpg", "$(touch made).jpg", "`touch made`.jpg", "a;touch made.jpg", "-rf.jpg"]
     root = folder_set(tmp_path / "own", [f"x/{name}" for name in names])
     mask(root / "masks/x/-rf.png", [1])
     (root / "classes.txt").write_text("x\n")
