@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from wsss import chains, provenance, slices, targets
 from wsss.config import read_yaml, resolve
+from wsss.data import layouts
 from wsss.errors import UserError
 from wsss.settings import STAGES, TRAINED
 
@@ -342,5 +343,8 @@ def own_files(wildcards):
     if not root.is_dir():
         raise WorkflowError(f"data.root: {root} is not a folder; correct it in the configuration")
     lists = [path for pattern in ("*.csv", "*.txt", "ImageSets/Segmentation/*.txt") for path in root.glob(pattern)]
-    folders = [path for path in root.rglob("*") if path.is_dir() and not path.name.startswith(".")]
-    return sorted(str(path) for path in [*lists, *folders, root])
+    try:
+        folders = layouts.folders(root)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return sorted(map(str, [*lists, *folders]))

@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -56,7 +56,7 @@ def run(snakemake: Any) -> Iterator[Job]:
 
 def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
     """The script's body between the digests of its inputs and the record of its outputs."""
-    digests = {path: digest_of(Path(path)) for path in snakemake.input}
+    digests = {path: digest_of(Path(path)) for path in _outermost(snakemake.input)}
     work = {
         "rule": snakemake.rule,
         **dict(snakemake.params),
@@ -72,6 +72,12 @@ def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
     for path in outputs:
         write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
     checkpoint.unlink(missing_ok=True)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Paths that lie below none of the others: the digest of a folder covers its folders."""
+    given = set(map(Path, paths))
+    return [path for path in paths if given.isdisjoint(Path(path).parents)]
 
 
 def _stop(message: str) -> NoReturn:

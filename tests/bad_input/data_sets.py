@@ -162,6 +162,7 @@ CASES = [
         lambda root: (undecodable(root), check(root, evaluate={"train": "train"}))[1],
         ("\\udcff\\udcfe.jpg: the file's name is not UTF-8; rename it",),
     ),
+    folders("class folder with braces", ["{c}/1.jpg", "d/1.jpg"], "own/{c}: Snakemake takes braces for a wildcard"),
     folders("class folder with a line break", ["c\nt/1.jpg", "c\nt/2.jpg", "d/1.jpg", "d/2.jpg"], "'c\\nt' holds a li"),
     folders(
         "everything held out",

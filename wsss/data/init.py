@@ -17,8 +17,8 @@ from wsss.files import write_text
 from wsss.slices import WEIGHT_FILES
 
 _RESERVED = ("voc2012", "shapes")
-_IMAGES_PER_SHARD = 500
-_MOST_SHARDS = 16
+_FEW_PER_SHARD, _MOST_PER_SHARD = 500, 5000
+_SHARDS = 16
 _FIXED_THRESHOLDS = (
     "# Without masks no threshold can be chosen on ground truth; raise these numbers where labels spill over.",
     "refine: {crf_irn: {background: 0.3}, crf_psa: {background: 0.3}}",
@@ -160,7 +160,8 @@ def _evaluation(holder: dict[str, str], masked: set[str]) -> list[str]:
 
 
 def _shards(images: int) -> int:
-    return min(_MOST_SHARDS, math.ceil(images / _IMAGES_PER_SHARD)) or 1
+    """Jobs of 500 images up to 16 of them, then larger ones; none of more than 5,000, whose time a cluster limits."""
+    return max(min(_SHARDS, math.ceil(images / _FEW_PER_SHARD)), math.ceil(images / _MOST_PER_SHARD), 1)
 
 
 def _mapping(values: Mapping[str, str | int]) -> str:

@@ -66,6 +66,17 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(path for path, names in parts if not any(name.startswith(".") for name in names))
 
 
+def folders(root: Path) -> list[str]:
+    """A folder and all below it, without hidden ones, as the workflow watches them; UserError where it cannot."""
+    found = []
+    for path, below, _ in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if re.search(r"\{[^{}]+\}", path):
+            raise UserError(f"{path}: Snakemake takes braces for a wildcard; rename this folder")
+        found.append(path)
+    return found
+
+
 def class_folders(layout: Layout) -> dict[Path, tuple[str | None, str]]:
     """Folder -> (split or None, class name): below the root, or below folders that are named as splits."""
     top = _subfolders(layout.root, layout.masks)

@@ -10,7 +10,7 @@ from pathlib import Path
 from wsss.data.csv_table import read_list
 from wsss.data.ground_truth import GroundTruth, write_ground_truth
 from wsss.data.inspection import Findings, Item, inspect_files, inspect_splits
-from wsss.data.layouts import Kind, Layout, recognise
+from wsss.data.layouts import Kind, Layout, folders, recognise
 from wsss.data.manifest import Manifest, Sample, write_manifest
 from wsss.data.own_readers import Collection, normal, read
 from wsss.data.voc_constants import CLASSES as VOC_CLASSES
@@ -56,8 +56,10 @@ def collect(layout: Layout, *, classes: Sequence[str] | None = None, val_fractio
     """A data set with settled classes and splits, and its faults; no image is opened.
 
     Splits are read (image set lists, the CSV's column `split`, folders named as splits) or made: an image
-    goes to `val` by the hash of its id, whatever other images there are. UserError for an unreadable CSV.
+    goes to `val` by the hash of its id, whatever other images there are. UserError for an unreadable CSV, or a folder
+    whose name the workflow cannot hold.
     """
+    folders(layout.root)
     found = read(layout)
     if not found.entries and not found.faults:
         found.faults.append(f"{layout.root}: holds no images")
