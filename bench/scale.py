@@ -137,7 +137,8 @@ def linked(folder: Path, images: int) -> None:
 
 def plan(folder: Path, count: int) -> object:
     """`snakemake -n` of the baseline's table on VOC, with so many shards of the training images."""
-    (folder / "published").symlink_to(ROOT / "published")
+    for part in ("published", "wsss"):
+        (folder / part).symlink_to(ROOT / part)
     config = folder / "shards.yaml"
     config.write_text(f'data: {{shards: {{train_aug: {count}, val: {-(-count // 4)}}}}}\nbuild: ["baseline/*"]\n')
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--snakefile", str(ROOT / "Snakefile")]
