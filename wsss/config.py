@@ -50,9 +50,9 @@ def _check_keys(node: yaml.Node | None, above: tuple[yaml.Node, ...]) -> None:
     below, seen = node.value, set()
     if isinstance(node, yaml.MappingNode):
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
                 raise yaml.MarkedYAMLError(None, None, f"key '{key.value}' stands twice", key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            seen.add((key.tag, str(key.value)))
         below = [value for _, value in node.value]
     for each in below:
         _check_keys(each, (*above, node))
