@@ -89,19 +89,6 @@ def test_partly_labelled_sets_are_warnings(root):
     ]
 
 
-def test_masks_of_black_and_white_are_a_fault(root):
-    for path in (root / "SegmentationClass").iterdir():
-        mask(path, [255])
-    faults = [line for line in own(root) if not line.startswith("warning: ")]
-    assert faults == ["all masks hold only 0 (background) and 255 (ignore); write class ids 1 to 2"]
-
-
-def test_wrong_train_split_and_unknown_folder(root, tmp_path):
-    assert own(root, train="learn")[0].startswith("there is no split 'learn' to train on")
-    (fault,) = own(tmp_path / "typo")
-    assert "typo: does not exist" in fault
-
-
 def test_turned_photographs_match_their_masks(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -164,19 +164,6 @@ def test_grey_and_two_colour_masks_are_read(tmp_path):
     assert read_mask(saved(two, tmp_path / "one.png")).tolist() == [[0, 1]]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16"])
-def test_colour_and_deep_masks_are_refused_with_the_remedy(tmp_path, mode):
-    path = saved(Image.new(mode, (4, 3)), tmp_path / "mask.png")
-    with pytest.raises(UserError, match=r"mask\.png.*palette or grey PNG"):
-        read_mask(path)
-
-
-def test_jpeg_masks_are_refused(tmp_path):
-    path = saved(Image.new("L", (8, 8)), tmp_path / "mask.jpg")
-    with pytest.raises(UserError, match=r"mask\.jpg: mask is a JPEG.*PNG"):
-        read_mask(path)
-
-
 def test_wrong_arrays_leave_no_file(tmp_path):
     with pytest.raises(ValueError, match="uint8"):
         write_mask(tmp_path / "m.png", np.zeros((3, 3), np.int64))

@@ -12,7 +12,7 @@ from tests.unit.own_fixture import csv_set, folder_set, mask, photo, voc_set
 from wsss.data.ground_truth import read_ground_truth
 from wsss.data.layouts import image_id
 from wsss.data.manifest import read_manifest
-from wsss.data.own import build, collect, make_splits, recognise
+from wsss.data.own import build, make_splits, recognise
 from wsss.data.voc_constants import CLASSES as VOC_CLASSES
 from wsss.errors import UserError
 
@@ -174,32 +174,9 @@ def test_split_lists_are_checked_line_by_line(tmp_path):
     assert "b: stands in train and val; remove it from one" in text
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ("cat\nbackground\ndog\n", "remove 'background'"),
-        ("cat\n\ndog\n", "line 2 is empty"),
-        ("cat\ndog\ncat\n", "'cat' stands twice"),
-        ("dog\n", "unknown label 'cat'; the classes are: dog"),
-    ],
-)
-def test_class_lists_are_checked(tmp_path, lines, message):
-    root = csv_set(tmp_path / "own", ["a.jpg,cat", "b.jpg,dog"])
-    (root / "classes.txt").write_text(lines)
-    assert message in faults(root, tmp_path)
-
-
 def test_one_fault_is_one_line(tmp_path):
     root = csv_set(tmp_path / "own", ["a.jpg,cat", "b.jpg,dog", "no.jpg,dog"], images=("a.jpg", "b.jpg"))
     assert faults(root, tmp_path) == "labels.csv row 4: image 'no.jpg' does not exist"
-
-
-def test_missing_labels_of_voc_layout(tmp_path):
-    photo(tmp_path / "own/JPEGImages/a.jpg")
-    assert "has no labels; add labels.csv (image,labels) or Annotations" in faults(tmp_path / "own", tmp_path)
-    root = voc_set(tmp_path / "two", {"a": "cat", "b": "dog"})
-    (root / "Annotations/b.xml").write_text("<annotation>")
-    assert "Annotations/b.xml: is no valid XML" in faults(root, tmp_path)
 
 
 def test_what_cannot_be_recognised_says_what_is_wanted(tmp_path):
@@ -222,20 +199,6 @@ def test_what_cannot_be_recognised_says_what_is_wanted(tmp_path):
     ]:
         with pytest.raises(UserError, match=message):
             recognise(root, **options)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"file,label\na.jpg,x\n", "must name the columns"),
-        ("image,labels\nä.jpg,x".encode("cp1252"), "UTF-8"),
-    ],
-)
-def test_unreadable_csv(tmp_path, content, message):
-    photo(tmp_path / "own/a.jpg")
-    (tmp_path / "own/labels.csv").write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        collect(recognise(tmp_path / "own", kind="csv"))
 
 
 NAME = st.text(st.characters(exclude_characters="/\0", exclude_categories=("Cs",)), min_size=1, max_size=80)

@@ -59,13 +59,6 @@ def test_pngs_are_written_for_every_image(data):
     assert read_mask(data / "out" / "b ü.png").tolist() == [[0, 1]]
 
 
-def test_all_background_is_refused_and_nothing_is_left(data):
-    options = {"split": "train", "evaluation": None, "out": str(data / "out"), "background": 0.9}
-    with pytest.raises(UserError, match="every pseudo label is all background"):
-        write(data=data / "data", stores=store(data, SCORE), **options)
-    assert not list(data.glob("*out*"))
-
-
 def test_a_threshold_is_a_number_or_comes_from_an_evaluation(tmp_path):
     path = tmp_path / "train.json"
     rules = {"best": {"threshold": 0.25}, "holdout": {"threshold": None}}

@@ -1,8 +1,6 @@
 """Reading and loading of initial weights: formats, names, the account of every key, and refusals."""
 
 import hashlib
-import os
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -121,70 +119,6 @@ def test_faulty_keys_are_listed_and_the_model_stays_as_it_was(state):
     assert "mismatch: stem.weight (file (16, 3, 5, 5), network (16, 3, 3, 3))" in text
     assert "\n" not in text
     assert equal(model, before)
-
-
-def test_two_keys_for_one_parameter_are_refused(state):
-    with pytest.raises(UserError, match=r"both mean 'stem\.weight'"):
-        load_weights(tiny.build(), state | {"module.stem.weight": state["stem.weight"]})
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_are_refused(tmp_path, state, value):
-    state["norm.bias"][3] = value
-    save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(UserError, match=r"'norm\.bias' holds values that are not finite"):
-        read_weights(tmp_path / "w.safetensors")
-
-
-class _Command:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
-
-
-def test_code_in_a_file_is_not_run(tmp_path):
-    path = tmp_path / "w.pth"
-    path.write_bytes(pickle.dumps({"stem.weight": _Command(tmp_path / "made")}, protocol=2))
-    with pytest.raises(UserError, match=r"w\.pth"):
-        read_weights(path)
-    torch.save({"stem.weight": _Command(tmp_path / "made")}, path)
-    with pytest.raises(UserError, match=r"w\.pth"):
-        read_weights(path)
-    assert not (tmp_path / "made").exists()
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".params"])
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>" * 10])
-def test_files_that_are_no_weights_are_refused(tmp_path, suffix, content):
-    path = tmp_path / f"w{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"w\{suffix}"):
-        read_weights(path)
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_truncated_files_are_refused(tmp_path, state, suffix):
-    path = tmp_path / f"w{suffix}"
-    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match=rf"w\{suffix}"):
-        read_weights(path)
-
-
-@pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {}])
-def test_files_without_a_state_dict_are_refused(tmp_path, content):
-    torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(UserError, match="state_dict"):
-        read_weights(tmp_path / "w.pth")
-
-
-def test_absent_files_and_unknown_kinds_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"none\.pth: .*no such file"):
-        read_weights(tmp_path / "none.pth")
-    with pytest.raises(UserError, match=r"w\.h5: unknown kind"):
-        read_weights(tmp_path / "w.h5")
 
 
 def test_torchvisions_addresses_carry_their_checksum():
