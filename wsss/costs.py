@@ -1,12 +1,11 @@
 """What jobs took, by their provenance records."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import UserError
 from wsss.job import record_of
+from wsss.why import read_record
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def read_all(results: Path) -> list[Cost]:
     jobs: dict[str, Cost] = {}
     for path in sorted(folder.rglob("*.json")):
         if (results / path.relative_to(folder).with_suffix("")).exists():
-            record = _read(path)
+            record = read_record(path, {"fingerprint", "outputs"})
             jobs.setdefault(record["fingerprint"], _cost(record, results))
     return list(jobs.values())
 
@@ -42,11 +41,3 @@ def _cost(record: dict[str, Any], results: Path) -> Cost:
     stage, *tail = shared.relative_to(results).parts
     times = (record.get("wall_s"), record.get("cpu_s"), record.get("peak_memory_mb"))
     return Cost(stage, "/".join(tail) or stage, *times)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"fingerprint": record["fingerprint"], "outputs": record["outputs"]} | record
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: is not a provenance record ({error}); delete it") from None

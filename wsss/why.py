@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,15 @@ def why(path: Path) -> str:
     return "\n".join(_lines(path, 0, set()))
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """Content of a provenance record; UserError when the file was damaged."""
+def read_record(path: Path, keys: Set[str] = KEYS) -> dict[str, Any]:
+    """Content of a provenance record with at least these keys; UserError when the file was damaged."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if content.keys() >= KEYS:
+        if content.keys() >= keys:
             return content
     except (OSError, ValueError, AttributeError):
         pass
-    raise UserError(f"{path}: is no provenance record; delete it, then run the rule of this result again")
+    raise UserError(f"{path}: is not a provenance record; delete it, then run the rule of this result again")
 
 
 def _lines(path: Path, depth: int, seen: set[str]) -> Iterator[str]:

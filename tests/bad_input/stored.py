@@ -273,6 +273,6 @@ CASES = [
     Case(
         "record of origin that was cut",
         lambda root: (record("provenance/x.store.json"), command("why", "x.store"))[1],
-        ("provenance/x.store.json: is no provenance record; delete it",),
+        ("provenance/x.store.json: is not a provenance record; delete it",),
     ),
 ]
