@@ -162,10 +162,8 @@ def measure(part: str, size: int) -> dict[str, float]:
     """Seconds, processor seconds and peak bytes above what the imports hold."""
     prepare, work = PARTS[part]
     with tempfile.TemporaryDirectory(prefix="wsss-scale-") as folder:
-        if not (child := os.fork()):
-            prepare(Path(folder), size)
-            os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        if part != "plan":
+            _elsewhere(prepare, Path(folder), size)
         whose = resource.RUSAGE_CHILDREN if part == "plan" else resource.RUSAGE_SELF
         before, began = resource.getrusage(whose), time.perf_counter()
         kept = work(Path(folder), size)
@@ -174,6 +172,14 @@ def measure(part: str, size: int) -> dict[str, float]:
     base = 0 if part == "plan" else before.ru_maxrss
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": seconds, "processor": used, "peak": (after.ru_maxrss - base) * 1024}
+
+
+def _elsewhere(work: Work, folder: Path, size: int) -> None:
+    """Do something in a fork, whose memory does not count here."""
+    if not (child := os.fork()):
+        work(folder, size)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def main() -> None:
