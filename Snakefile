@@ -40,6 +40,10 @@ localrules:
     all,
 
 
+onstart:
+    begin(log)
+
+
 rule all:
     """Every table and figure that `build` selects, and the report."""
     input:

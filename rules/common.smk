@@ -7,13 +7,15 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 
 from snakemake.exceptions import WorkflowError
 
-from wsss import chains, provenance, slices, targets
+from wsss import chains, provenance, runs, slices, targets
 from wsss.config import read_yaml, resolve
 from wsss.data import layouts
 from wsss.errors import UserError
 from wsss.settings import STAGES, TRAINED
 
 try:
+    if not workflow.is_main_process:
+        runs.refuse_orphans()
     SETTINGS = resolve(config)
     if faults := targets.faults(SETTINGS):
         raise UserError("; ".join(faults))
@@ -27,6 +29,14 @@ VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STA
 MASKS = "|".join(name for name, given in SETTINGS.pseudo.items() if given.source == "ground_truth") or "none"
 WALKS = "|".join(chains.walks(SETTINGS)) or "none"
 PLAIN_REFINEMENTS = "|".join(name for name in SETTINGS.refine if name not in chains.walks(SETTINGS)) or "none"
+
+
+def begin(log):
+    """What the main process does before the first job."""
+    try:
+        runs.begin(SETTINGS.dataset, log)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def chain_of(wildcards):

@@ -14,6 +14,7 @@ rule data_fetch:
         "<logs>/data/fetch/{file}.log",
     benchmark:
         "<benchmarks>/data/fetch/{file}.tsv"
+    localrule: True
     conda:
         "../envs/wsss.yaml"
     threads: 1

@@ -26,6 +26,7 @@ rule report:
         "<logs>/report.log",
     benchmark:
         "<benchmarks>/report.tsv"
+    localrule: True
     conda:
         "../envs/wsss.yaml"
     threads: 1

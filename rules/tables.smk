@@ -28,6 +28,7 @@ rule tables:
         "<logs>/tables/{paper}/{table}.log",
     benchmark:
         "<benchmarks>/tables/{paper}/{table}.tsv"
+    localrule: True
     conda:
         "../envs/wsss.yaml"
     threads: 1

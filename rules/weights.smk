@@ -13,6 +13,7 @@ rule weights:
         "<logs>/weights/{network}-{weights}.log",
     benchmark:
         "<benchmarks>/weights/{network}-{weights}.tsv"
+    localrule: True
     conda:
         "../envs/wsss.yaml"
     threads: 1

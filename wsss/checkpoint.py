@@ -74,10 +74,12 @@ def resume(job: Job, model: nn.Module, sgd: torch.optim.SGD) -> State:
 
 @contextmanager
 def termination() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM (preemption, time limit) into a flag that the loop looks at after each step."""
+    """Turn SIGTERM (preemption, time limit) and SIGINT (Ctrl-C) into a flag that the loop looks at after each step."""
     received: list[int] = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    previous = [signal.signal(number, lambda number, frame: received.append(number)) for number in numbers]
     try:
         yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)

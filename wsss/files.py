@@ -1,27 +1,34 @@
-"""Atomic outputs: a reader sees the whole file or none."""
+"""Atomic outputs: a reader sees the whole file or none, and a process that was superseded writes nothing."""
 
 import csv
 import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from wsss import fence
+
+on_move: list[Callable[[Path, Path], None]] = []
+"""Called with a finished temporary and its target before the one takes the other's place: a job records its outputs."""
+
 
 def _temporary(target: Path) -> Path:
-    """A name beside `target` for this process; what killed writers of the same target left behind is removed."""
+    """A name beside `target` for this process; what killed writers of the same target left behind is removed.
+
+    Processes on other machines cannot be looked at; but they are dead or superseded, else this one would be.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    own = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
-        if left != own and not _alive(left.name.split(".")[-2]):
-            _remove(left)
+    host = os.uname().nodename.partition(".")[0]
+    own = target.with_name(f".{target.name}.{host}-{os.getpid()}.tmp")
+    with fence.guarded():
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+            writer, _, pid = left.name.split(".")[-2].rpartition("-")
+            if left != own and not (writer == host and Path("/proc", pid).exists()):
+                _remove(left)
     return own
-
-
-def _alive(pid: str) -> bool:
-    return not pid.isdigit() or Path("/proc", pid).exists()
 
 
 def _remove(path: Path) -> None:
@@ -38,9 +45,7 @@ def atomic_write(target: str | Path) -> Iterator[Path]:
     temporary = _temporary(target)
     try:
         yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
+        _move(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -54,11 +59,22 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        _move(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Put a finished file or folder in the place of `target`; SupersededError when a newer process writes it."""
+    with fence.guarded():
+        for record in on_move:
+            record(temporary, target)
+        if temporary.is_file():
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(temporary, target)
 
 
 def write_text(target: str | Path, text: str) -> None:

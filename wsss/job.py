@@ -1,4 +1,4 @@
-"""What all workflow scripts share: log, seeds, device, threads, fingerprint, and the record of what was done.
+"""What all workflow scripts share: log, device, fence, fingerprint, and the record of what was done.
 
 Nothing here changes a result.
 """
@@ -13,21 +13,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
-from wsss import warm
+from wsss import devices, fence, files, warm
 from wsss.errors import UserError
 from wsss.files import sha256, write_text
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pydensecrf2", "numba", "opencv-python-headless")
 
 
-OUTSIDE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+OUTSIDE = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
 """Faults of the machine that a user can mend."""
+
+CLAIMS = Path(".snakemake", "claims")
+"""Which job writes an output: a file per running job, named after its first output."""
 
 
 @dataclass(frozen=True)
@@ -41,52 +45,73 @@ class Job:
 
 @contextmanager
 def run(snakemake: Any) -> Iterator[Job]:
-    """Run a script's body: output goes to the rule's log; a UserError ends it in one line and exit status 1."""
-    _redirect(Path(snakemake.log[0]))
+    """Run a script's body: output goes to the rule's log; a UserError ends it in one line and exit status 1.
+
+    The body has its GPU to itself, is the only writer of its outputs, and every output that appears has its record.
+    """
+    terminal = _redirect(Path(snakemake.log[0]))
     outputs = [Path(path) for path in snakemake.output]
     try:
-        yield from _recorded(snakemake, outputs)
+        with devices.held(snakemake.resources.get("gpu", 0)), fence.held(Path(CLAIMS, str(outputs[0]).lstrip("/"))):
+            yield from _recorded(snakemake, outputs)
+    except fence.SupersededError as error:
+        _stop(str(error), terminal)  # the log belongs to the newer job
     except UserError as error:
         _stop(str(error))
     except OSError as error:
         if error.errno not in OUTSIDE:
             raise
-        _stop(f"{error.filename or outputs[0]}: {error.strerror}; make room or correct the permissions, and run again")
+        text = f"{error.filename or outputs[0]}: {error.strerror}; make room or correct the permissions, and run again"
+        _stop(text, terminal if error.errno in FULL else sys.stderr)
 
 
 def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
-    """The script's body between the digests of its inputs and the record of its outputs."""
-    digests = {path: digest_of(Path(path)) for path in _outermost(snakemake.input)}
+    """The script's body; a record of each output is written just before the output takes its place."""
+    inputs = [Path(path) for path in snakemake.input]
+    for path in inputs:  # they are finished for good: Snakemake has noted it
+        checkpoint_of(path).unlink(missing_ok=True)
     work = {
         "rule": snakemake.rule,
         **dict(snakemake.params),
-        "inputs": digests,
+        "inputs": {str(path): digest_of(path) for path in _outermost(inputs)},
         "outputs": list(map(str, outputs)),
     }
     fingerprint = hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
     started = time.time()
-    checkpoint = checkpoint_of(outputs[0])
-    yield Job(checkpoint, fingerprint, snakemake.threads)
-    times = {"started": started, "wall_s": time.time() - started, "cpu_s": _processor_time()}
-    record = work | {"fingerprint": fingerprint} | times | _surroundings()
-    for path in outputs:
-        write_text(record_of(path), json.dumps(record | {"digest": digest_of(path)}, indent=1, default=str))
-    checkpoint.unlink(missing_ok=True)
+    missing = {path.absolute(): path for path in outputs}
+
+    def record(content: Path, target: Path) -> None:
+        if (path := missing.pop(target.absolute(), None)) is not None:
+            times = {"started": started, "wall_s": time.time() - started, "cpu_s": _processor_time()}
+            found = work | {"fingerprint": fingerprint} | times | _surroundings() | {"digest": digest_of(content)}
+            write_text(record_of(path), json.dumps(found, indent=1, default=str))
+
+    files.on_move.append(record)
+    try:
+        yield Job(checkpoint_of(outputs[0]), fingerprint, snakemake.threads)
+        for path in list(missing.values()):
+            record(path, path)
+    finally:
+        files.on_move.remove(record)
 
 
-def _outermost(paths: Iterable[str]) -> list[str]:
+def _outermost(paths: Iterable[Path]) -> list[Path]:
     """Paths that lie below none of the others: the digest of a folder covers its folders."""
-    given = set(map(Path, paths))
-    return [path for path in paths if given.isdisjoint(Path(path).parents)]
+    given = set(paths)
+    return [path for path in paths if given.isdisjoint(path.parents)]
 
 
-def _stop(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+def _stop(message: str, stream: TextIO | None = None) -> NoReturn:
+    with suppress(OSError):
+        print(f"error: {message}", file=stream or sys.stderr, flush=True)
     sys.exit(1)
 
 
 def checkpoint_of(output: Path) -> Path:
-    """Where the training that makes `output` keeps its state: checkpoints/<same tail>, never a declared output."""
+    """Where the training that makes `output` keeps its state: checkpoints/<same tail>, never a declared output.
+
+    It outlives its job, as the main process may die before it has noted the output; it goes when a job reads that.
+    """
     return Path("checkpoints", *output.parts[1:]).with_suffix(".ckpt")
 
 
@@ -106,14 +131,16 @@ def digest_of(path: Path) -> str:
     return total.hexdigest()
 
 
-def _redirect(log: Path) -> None:
-    """Send everything, C libraries and tracebacks included, to the log."""
+def _redirect(log: Path) -> TextIO:
+    """Send everything, C libraries and tracebacks included, to the log; returns the former standard error."""
+    terminal = os.fdopen(os.dup(2), "w", encoding="utf-8")
     log.parent.mkdir(parents=True, exist_ok=True)
     stream = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 - lives as long as the process
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(stream.fileno(), 1)
     os.dup2(stream.fileno(), 2)
+    return terminal
 
 
 def _processor_time() -> float:

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLUMBING = {"wsss/job.py", "wsss/warm.py", "wsss/provenance.py", "wsss/errors.py"}
-"""Code that cannot change a result: logging, provenance records, error types."""
+PLUMBING = {f"wsss/{name}.py" for name in ("job", "warm", "fence", "runs", "devices", "provenance", "errors")}
+"""Code that cannot change a result: logging, fences, choice of device, provenance records, error types."""
 
 Binding = tuple[str, str | None]
 """A name from another file: (file, definition), or (file, None) for a module."""
