@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 from wsss.errors import UserError
 
@@ -58,12 +58,12 @@ def available() -> list[str]:
     return []
 
 
-def _take(devices: Sequence[str], count: int) -> dict[str, IO[str]]:
+def _take(devices: Sequence[str], count: int) -> dict[str, TextIO]:
     """Lock the first `count` devices that are free; all or none, so that two jobs never wait for each other."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     said = False
     while True:
-        taken: dict[str, IO[str]] = {}
+        taken: dict[str, TextIO] = {}
         for name in devices:
             stream = open(LOCKS / name.replace("/", "_"), "w", encoding="utf-8")  # noqa: SIM115 - held, see above
             try:

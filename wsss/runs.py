@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -104,10 +105,8 @@ def _end_processes(token: str) -> None:
         print(f"ending {len(orphans)} processes that an earlier run left", flush=True)
     for number, seconds in ((signal.SIGTERM, PATIENCE_S), (signal.SIGKILL, 5.0)):
         for process in orphans:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-            except psutil.NoSuchProcess:
-                pass
         orphans = psutil.wait_procs(orphans, timeout=seconds)[1]
 
 
