@@ -27,7 +27,10 @@ def held(count: int) -> Iterator[list[str]]:
 
     A single device that CUDA_VISIBLE_DEVICES names is the user's choice: jobs share it, and nothing is locked.
     """
-    devices = [] if "SLURM_JOB_ID" in os.environ or not count else available()
+    if job := os.environ.get("SLURM_JOB_ID"):
+        node, shown = os.environ.get("SLURMD_NODENAME", "?"), os.environ.get(VISIBLE, "none")
+        print(f"SLURM job {job} on {node}, GPU {shown}", flush=True)
+    devices = [] if job or not count else available()
     if len(devices) < 2 and VISIBLE in os.environ:
         devices = []
     if devices and len(devices) < count:
@@ -65,7 +68,7 @@ def _take(devices: Sequence[str], count: int) -> dict[str, TextIO]:
     while True:
         taken: dict[str, TextIO] = {}
         for name in devices:
-            stream = open(LOCKS / name.replace("/", "_"), "w", encoding="utf-8")  # noqa: SIM115 - held, see above
+            stream: TextIO = open(LOCKS / name.replace("/", "_"), "w", encoding="utf-8")  # noqa: SIM115 - held, see above
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -74,8 +77,8 @@ def _take(devices: Sequence[str], count: int) -> dict[str, TextIO]:
             taken[name] = stream
             if len(taken) == count:
                 return taken
-        for stream in taken.values():
-            stream.close()
+        for held_one in taken.values():
+            held_one.close()
         if not said:
             print(f"waiting for {count} of {len(devices)} GPUs", flush=True)
         said = True

@@ -1,0 +1,144 @@
+"""The project on a real SLURM: run by `make test-slurm`, which sets WSSS_TEST_SLURM; skipped elsewhere."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.slurm import sandbox
+from tests.slurm.sandbox import Sandbox, wait
+from tests.workflow.conftest import ROOT, Project, copy_project
+
+CLASSIFY = "results/few/classify/gap_r50/seed-0/weights.safetensors"
+SETTINGS = {
+    "dataset": "few",
+    "preset": "tiny",
+    "data": {"source": "shapes", "images": {"train": 16, "val": 6}, "shards": {"train": 1, "val": 1}},
+    "recipes": {"irn_cam": {"epochs": 12, "batch": 4}},
+    "cam": {"ms_irn": {"scales": [1.0]}},
+    "evaluate": {"holdout": 5},
+    "build": ["few/*"],
+    "figures": {},
+    "tables": {"few/table1": {"title": "A few", "rows": [{"row": "CAM", "chain": ["gap_r50", "ms_irn"]}]}},
+}
+"""One training of 48 steps, its maps, their score and the table."""
+
+# The shipped profile, with what a sandbox without accounting and a test without patience need.
+QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
+QUICK += ["--max-status-checks-per-second", "10", "--slurm-keep-successful-logs", "--slurm-no-account"]
+
+
+@dataclass
+class Cluster:
+    """A copy of the project, and the SLURM that its jobs go to."""
+
+    project: Project
+    slurm: Sandbox
+    runs: list[subprocess.Popen] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """`snakemake --profile slurm` in the background; its output goes to run-<number>.txt."""
+        command = [sys.executable, "-m", "tests.slurm.snakemake", "--profile", "slurm", "--configfile"]
+        variables = {"PYTHONPATH": f"{self.project.folder}:{ROOT}", "WSSS_CHECKPOINT_SECONDS": "0"}
+        with open(self.project.folder / f"run-{len(self.runs)}.txt", "wb") as output:
+            run = subprocess.Popen(
+                [*command, self.project.config, *QUICK, *arguments],
+                cwd=self.project.folder,
+                env=self.slurm.environment | variables | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.runs.append(run)
+        return run
+
+    def finish(self, seconds: float = 300) -> None:
+        """Wait for the latest run; it must succeed."""
+        assert self.runs[-1].wait(seconds) == 0, self.output()[-6000:]
+
+    def output(self) -> str:
+        return (self.project.folder / f"run-{len(self.runs) - 1}.txt").read_text()
+
+    def steps(self, rule: str = "classify") -> int:
+        """The step of the latest checkpoint that the running training's log tells of; 0 when there is none."""
+        log = self.project.folder / f"logs/few/{rule}/gap_r50/seed-0.log"
+        found = re.findall(r"checkpoint at step (\d+)", log.read_text()) if log.exists() else []
+        return int(found[-1]) if found else 0
+
+    def jobs(self) -> list[dict[str, str]]:
+        """All SLURM jobs so far: id, state, partition, gpus, rule, node."""
+        form = "%i|%T|%P|%b|%k|%N"
+        names = ("id", "state", "partition", "gpus", "rule", "node")
+        lines = self.slurm.client("squeue", "-h", "--states=all", "-o", form).splitlines()
+        return [dict(zip(names, line.split("|"), strict=True)) for line in reversed(lines)]
+
+    def state(self, job: str) -> str:
+        return self.slurm.client("squeue", "-h", "--states=all", "-j", job, "-o", "%T").strip()
+
+    def running(self, rule: str) -> str | None:
+        """The id of this rule's running job."""
+        found = [job["id"] for job in self.jobs() if f"rule_{rule}" in job["rule"] and job["state"] == "RUNNING"]
+        return found[-1] if found else None
+
+    def training(self, after: int = 2) -> str:
+        """The id of the training's job, once it has made a checkpoint at a step beyond `after`."""
+        wait(f"a training beyond step {after}", 120, lambda: self.steps() > after and self.running("classify"))
+        return str(self.running("classify"))
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    if "WSSS_TEST_SLURM" not in os.environ:
+        pytest.skip("run by `make test-slurm`")
+    if reason := sandbox.missing():
+        pytest.skip(f"no SLURM here: {reason}")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    folder.chmod(0o755)  # munge refuses its socket elsewhere
+    started = Sandbox(folder)
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, slurm) -> Project:
+    """The project after an undisturbed run on this machine, without SLURM."""
+    project = copy_project(tmp_path_factory.mktemp("undisturbed"), SETTINGS)
+    project.snakemake()
+    return project
+
+
+@pytest.fixture
+def cluster(tmp_path, slurm, undisturbed):
+    """The project with its data, but nothing else yet."""
+    folder = tmp_path / "project"
+    shutil.copytree(undisturbed.folder, folder)
+    for part in ("classify", "cam", "evaluate", "tables", "report.html"):
+        path = folder / "results" / "few" / part
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (folder / "slurm").symlink_to("profiles/slurm")
+    found = Cluster(Project(folder), slurm)
+    yield found
+    for run in found.runs:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    slurm.client("scancel", "--full", "--signal=KILL", "--user=root")
+    slurm.client("scancel", "--user=root")
+
+
+def same_results(one: Project, other: Project) -> None:
+    """Weights, maps, scores and tables agree in every byte."""
+    for pattern in ("few/tables/**/*", "few/evaluate/**/*", "few/cam/**/*", "few/classify/**/*"):
+        assert one.results(pattern) == other.results(pattern), pattern
+        assert one.results(pattern), pattern
