@@ -1,5 +1,6 @@
 """The state of a training between two steps: written atomically, read back only for the very same work."""
 
+import io
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,8 +35,10 @@ def save(job: Job, model: nn.Module, sgd: torch.optim.SGD, state: State) -> None
         "random": torch.get_rng_state(),
         "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+    data = io.BytesIO()
+    torch.save(content, data)  # into memory, as its own writer hides what a full disk says
     with atomic_write(job.checkpoint) as path:
-        torch.save(content, path)
+        path.write_bytes(data.getbuffer())
     print(f"checkpoint at step {state.step}", flush=True)
 
 

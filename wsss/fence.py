@@ -66,13 +66,16 @@ def claim(file: Path, note: str = "") -> Claim:
     file = file.absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     taken = Claim(file, uuid.uuid4().hex)
-    with open(os.open(file, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as stream:
-        _lock(stream, fcntl.LOCK_EX, PATIENCE_S)
-        content = f"{taken.token}\n{note}\n".encode()
-        stream.write(content)  # one write of a token of constant length: a reader without locks sees the old or the new
-        stream.truncate(len(content))
-        os.fsync(stream.fileno())
-    return taken
+    content = f"{taken.token}\n{note}\n".encode()
+    while True:
+        with open(os.open(file, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0) as stream:
+            _lock(stream, fcntl.LOCK_EX, PATIENCE_S)
+            stream.write(content)  # one write, of a token of constant length: readers without locks see old or new
+            stream.truncate(len(content))
+            os.fsync(stream.fileno())
+            with suppress(FileNotFoundError):  # the former holder may have finished and removed it just now
+                if os.path.samestat(os.fstat(stream.fileno()), file.stat()):
+                    return taken
 
 
 def of_run() -> Claim | None:

@@ -40,12 +40,18 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def atomic_write(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; move it there when the block ends, remove it when it fails."""
+    """Yield a temporary path beside `target`; move it there when the block ends, remove it when it fails.
+
+    An OSError, as of a full disk, names the target.
+    """
     target = Path(target)
     temporary = _temporary(target)
     try:
         yield temporary
         _move(temporary, target)
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

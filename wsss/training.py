@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from wsss.checkpoint import State, resume, save, termination
@@ -133,7 +133,7 @@ def fit(
     columns = list(dict.fromkeys(name for row in state.history for name in row))
     write_csv(history, columns, ([row.get(name, "") for name in columns] for row in state.history))
     with atomic_write(weights) as path:
-        save_file(_finite_state(model), path)
+        path.write_bytes(serialise(_finite_state(model)))
 
 
 def _calibrate(model: TrainableModel, batches: Batches) -> None:

@@ -21,14 +21,14 @@ SETTINGS = {
     "dataset": "few",
     "preset": "tiny",
     "data": {"source": "shapes", "images": {"train": 16, "val": 6}, "shards": {"train": 1, "val": 1}},
-    "recipes": {"irn_cam": {"epochs": 12, "batch": 4}},
+    "recipes": {"irn_cam": {"epochs": 40, "batch": 4}},
     "cam": {"ms_irn": {"scales": [1.0]}},
     "evaluate": {"holdout": 5},
     "build": ["few/*"],
     "figures": {},
     "tables": {"few/table1": {"title": "A few", "rows": [{"row": "CAM", "chain": ["gap_r50", "ms_irn"]}]}},
 }
-"""One training of 48 steps, its maps, their score and the table."""
+"""One training of 160 steps, its maps, their score and the table."""
 
 # The shipped profile, with what a sandbox without accounting and a test without patience need.
 QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
@@ -127,6 +127,7 @@ def cluster(tmp_path, slurm, undisturbed):
     for part in ("classify", "cam", "evaluate", "tables", "report.html"):
         path = folder / "results" / "few" / part
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(folder / "logs")
     (folder / "slurm").symlink_to("profiles/slurm")
     found = Cluster(Project(folder), slurm)
     yield found
