@@ -7,7 +7,7 @@ CORES ?= 2
 DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1 evaluate=1
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test environment lint format clean
+.PHONY: demo test test-slurm environment lint format clean
 
 demo: environment
 	$(BIN)/wsss warm $(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
@@ -15,6 +15,11 @@ demo: environment
 
 test: environment
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
+
+# On a SLURM of its own in this machine; installs it where it may (Debian, as root), else the tests skip and say why.
+test-slurm: environment
+	sh tests/slurm/install.sh
+	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 -rs tests/slurm
 
 environment: $(VENV)/.ready
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import yaml
+import yte
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,3 +37,33 @@ def test_the_profiles_share_no_key_and_slurm_is_found_from_the_root():
 def test_scripts_are_thin():
     for path in (ROOT / "workflow_scripts").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 30, path.name
+
+
+def rules_with_needs() -> dict[str, tuple[int, int, bool]]:
+    """Memory in MB, minutes and whether it needs a GPU, of every rule that SLURM may run; the largest of namesakes."""
+    unit = {"m": 1, "h": 60}
+    found: dict[str, tuple[int, int, bool]] = {}
+    for path in (ROOT / "rules").glob("*.smk"):
+        for rule in path.read_text().split("\nrule ")[1:]:
+            if "localrule: True" not in rule:
+                name, memory = rule.split(":")[0], int(re.search(r"mem_mb=(\d+)", rule)[1])
+                time = re.search(r'runtime="(\d+)([mh])"', rule)
+                needs = (memory, int(time[1]) * unit[time[2]], "gpu=1" in rule)
+                found[name] = max(needs, found.get(name, needs))
+    return found
+
+
+def test_the_slurm_profile_asks_for_what_the_rules_say_and_for_more_at_each_attempt():
+    with open(ROOT / "profiles" / "slurm" / "profile.yaml") as stream:
+        profile = yte.process_yaml(stream, require_use_yte=True)
+    asked = profile["set-resources"]
+    assert asked.keys() == rules_with_needs().keys()
+    for name, (memory, minutes, gpu) in rules_with_needs().items():
+        first, third = (
+            {key: eval(str(asked[name][key]), {"attempt": n, "min": min}) for key in ("mem_mb", "runtime")}
+            for n in (1, 3)
+        )
+        assert first == {"mem_mb": memory, "runtime": minutes}, name
+        assert third == {"mem_mb": 3 * memory, "runtime": min(3 * minutes, 1440)}
+        assert asked[name].get("gpu") == (1 if gpu else None), name
+        assert (asked[name].get("slurm_partition") == "gpu") == gpu
