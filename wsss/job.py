@@ -26,8 +26,7 @@ from wsss.files import sha256, write_text
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pydensecrf2", "numba", "opencv-python-headless")
 
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
-OUTSIDE = FULL | {errno.EACCES, errno.EPERM, errno.EROFS}
+OUTSIDE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """Faults of the machine that a user can mend."""
 
 CLAIMS = Path(".snakemake", "claims")
@@ -57,12 +56,12 @@ def run(snakemake: Any) -> Iterator[Job]:
     except fence.SupersededError as error:
         _stop(str(error), terminal)  # the log belongs to the newer job
     except UserError as error:
-        _stop(str(error))
+        _stop(str(error), sys.stderr, terminal)
     except OSError as error:
         if error.errno not in OUTSIDE:
             raise
         text = f"{error.filename or outputs[0]}: {error.strerror}; make room or correct the permissions, and run again"
-        _stop(text, terminal if error.errno in FULL else sys.stderr)
+        _stop(text, sys.stderr, terminal)
 
 
 def _recorded(snakemake: Any, outputs: list[Path]) -> Iterator[Job]:
@@ -101,9 +100,12 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if given.isdisjoint(path.parents)]
 
 
-def _stop(message: str, stream: TextIO | None = None) -> NoReturn:
-    with suppress(OSError):
-        print(f"error: {message}", file=stream or sys.stderr, flush=True)
+def _stop(message: str, *streams: TextIO) -> NoReturn:
+    """End the job with a line in the first stream that takes it: the log may lie on the disk that is full."""
+    for stream in streams:
+        with suppress(OSError):
+            print(f"error: {message}", file=stream, flush=True)
+            break
     sys.exit(1)
 
 
