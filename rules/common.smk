@@ -33,6 +33,13 @@ PLAIN_REFINEMENTS = "|".join(name for name in SETTINGS.refine if name not in cha
 
 def begin(log):
     """What the main process does before the first job."""
+    kept = [job for job in workflow.dag.jobs if workflow.dag.reason(job).no_metadata and not workflow.dag.needrun(job)]
+    for path, job in [(path, job) for job in kept for path in job.output]:
+        if runs.foreign(Path(path), dict(job.params.items())):
+            raise WorkflowError(
+                f"{path}: a job of a run that had died made it with other settings or code; "
+                f"delete it, or add --forcerun {job.rule.name}"
+            )
     try:
         runs.begin(SETTINGS.dataset, log)
     except UserError as error:

@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 from wsss import fence
 from wsss.errors import UserError
+from wsss.job import record_of
 
 FOLDER = Path(".snakemake", "runs")
 PATIENCE_S = 60.0
@@ -44,6 +45,18 @@ def begin(dataset: str, logs: Sequence[str]) -> None:
         _end_jobs_of(file)
     taken = fence.claim(file, json.dumps(note))
     os.environ[fence.RUN] = f"{taken.token} {taken.file}"
+
+
+def foreign(output: Path, params: dict[str, Any]) -> bool:
+    """Whether an output that Snakemake has no record of was made with other settings or code, as its own record says.
+
+    So it is when a job ended after its main process had died, and the settings were changed before the next run.
+    """
+    record = record_of(output)
+    if not record.is_file():
+        return False
+    made = json.loads(record.read_text(encoding="utf-8"))
+    return any(made.get(name) != json.loads(json.dumps(value, default=str)) for name, value in params.items())
 
 
 def refuse_orphans() -> None:

@@ -32,9 +32,10 @@ STATUS = struct.Struct("<i")
 
 def hand_over() -> None:
     """End this process with the result of a fork that runs the same workflow script, where a warm process offers it."""
-    address = os.environ.pop(ADDRESS, None)
+    address = os.environ.get(ADDRESS)
     if not address or not hasattr(sys.modules["__main__"], "snakemake"):
         return
+    del os.environ[ADDRESS]
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(address)

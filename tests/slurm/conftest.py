@@ -7,16 +7,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.slurm import sandbox
 from tests.slurm.sandbox import Sandbox, wait
 from tests.workflow.conftest import ROOT, Project, copy_project
 
-CLASSIFY = "results/few/classify/gap_r50/seed-0/weights.safetensors"
 SETTINGS = {
     "dataset": "few",
     "preset": "tiny",
@@ -32,7 +33,7 @@ SETTINGS = {
 
 # The shipped profile, with what a sandbox without accounting and a test without patience need.
 QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
-QUICK += ["--max-status-checks-per-second", "10", "--slurm-keep-successful-logs", "--slurm-no-account"]
+QUICK += ["--max-status-checks-per-second", "10", "--slurm-keep-successful-logs"]
 
 
 @dataclass
@@ -67,10 +68,9 @@ class Cluster:
     def output(self) -> str:
         return (self.project.folder / f"run-{len(self.runs) - 1}.txt").read_text()
 
-    def steps(self, rule: str = "classify") -> int:
+    def steps(self) -> int:
         """The step of the latest checkpoint that the running training's log tells of; 0 when there is none."""
-        log = self.project.folder / f"logs/few/{rule}/gap_r50/seed-0.log"
-        found = re.findall(r"checkpoint at step (\d+)", log.read_text()) if log.exists() else []
+        found = re.findall(r"checkpoint at step (\d+)", self.log.read_text()) if self.log.exists() else []
         return int(found[-1]) if found else 0
 
     def jobs(self) -> list[dict[str, str]]:
@@ -87,6 +87,24 @@ class Cluster:
         """The id of this rule's running job."""
         found = [job["id"] for job in self.jobs() if f"rule_{rule}" in job["rule"] and job["state"] == "RUNNING"]
         return found[-1] if found else None
+
+    @property
+    def log(self) -> Path:
+        return self.project.folder / "logs/few/classify/gap_r50/seed-0.log"
+
+    def process(self, script: str) -> psutil.Process | None:
+        """The process of this project that runs a workflow script."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                line = process.cmdline()
+                if len(line) == 2 and line[1].startswith(str(self.project.folder)) and line[1].endswith(script):
+                    return process
+        return None
+
+    def went_on(self) -> int:
+        """The step from which the training goes on that writes the log anew; waits for it."""
+        wait("a training that goes on", 120, lambda: self.log.exists() and "continuing" in self.log.read_text())
+        return int(re.findall(r"continuing from step (\d+)", self.log.read_text())[-1])
 
     def training(self, after: int = 2) -> str:
         """The id of the training's job, once it has made a checkpoint at a step beyond `after`."""
@@ -114,8 +132,15 @@ def slurm():
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory, slurm) -> Project:
     """The project after an undisturbed run on this machine, without SLURM."""
-    project = copy_project(tmp_path_factory.mktemp("undisturbed"), SETTINGS)
-    project.snakemake()
+    return run_here(tmp_path_factory.mktemp("undisturbed"), SETTINGS)
+
+
+def run_here(folder: Path, settings: dict) -> Project:
+    """A copy of the project after a run on this machine; from a warm process, which is quicker."""
+    project = copy_project(folder, settings)
+    command = [sys.executable, "-m", "wsss.cli", "warm", sys.executable, "-m", "snakemake", "--cores", "2"]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    subprocess.run([*command, "--configfile", project.config], cwd=folder, env=environment, check=True)
     return project
 
 

@@ -115,16 +115,22 @@ class Sandbox:
     def start_node(self, node: str) -> None:
         self._daemon("slurmd", "-N", node, "-f", str(self.config))
 
-    def kill_node(self, node: str) -> None:
-        """The node dies: its daemon, its steps and all that they started, at once."""
+    def kill_node(self, node: str, *, jobs: bool = True) -> None:
+        """The node dies at once: its daemon, its steps and, unless it is only cut off, all that they started."""
         file = self.folder / f"slurmd.{node}.pid"
         dead = [psutil.Process(int(file.read_text()))] if file.exists() else []
         spool = {path.name.split("_")[1].split(".")[0] for path in (self.folder / "spool" / node).glob(f"{node}_*")}
         for step in self._steps():
             if step.cmdline() and step.cmdline()[0].split("[")[-1].split(".")[0] in spool:
-                dead += [*step.children(recursive=True), step]
+                dead += [*(step.children(recursive=True) if jobs else []), step]
         end(dead)
         file.unlink(missing_ok=True)
+
+    def replace_node(self, node: str) -> None:
+        """Let the controller notice that a node was lost, and bring it back."""
+        self.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+        self.start_node(node)
+        self.client("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def _steps(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():

@@ -1,11 +1,9 @@
 """Faults on a real SLURM, and after each the same bytes as an undisturbed run."""
 
-import re
+import signal
 
 from tests.slurm.conftest import Cluster, same_results
 from tests.slurm.sandbox import wait
-
-LOG = "logs/few/classify/gap_r50/seed-0.log"
 
 
 def requeue(cluster: Cluster, job: str) -> None:
@@ -31,23 +29,64 @@ def preemption(cluster: Cluster, job: str) -> None:
 def node_failure(cluster: Cluster, job: str) -> None:
     node = cluster.slurm.client("squeue", "-h", "-j", job, "-o", "%N").strip()
     cluster.slurm.kill_node(node)
-    cluster.slurm.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-    cluster.slurm.start_node(node)
-    cluster.slurm.client("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    cluster.slurm.replace_node(node)
+
+
+def node_cut_off(cluster: Cluster, job: str) -> None:
+    """SLURM takes the node for dead and starts the job again; the first copy lives on and must stop by itself."""
+    node = cluster.slurm.client("squeue", "-h", "-j", job, "-o", "%N").strip()
+    older = cluster.process("classify.py")
+    cluster.slurm.kill_node(node, jobs=False)
+    assert older.is_running()
+    cluster.slurm.replace_node(node)
+    cluster.went_on()
+    wait("the end of the first copy", 30, lambda: not older.is_running() or older.status() == "zombie")
 
 
 def test_a_training_outlives_whatever_slurm_does_to_it(cluster, undisturbed):
     """One fault after the other on the same training; it goes on from where it was, and the table is the same."""
-    log = cluster.project.folder / LOG
+    profile = cluster.project.folder / "profiles/slurm/profile.yaml"
+    text = profile.read_text()
+    assert "classify: [16000, 720]" in text
+    profile.write_text(text.replace("classify: [16000, 720]", 'classify: ["(300 if attempt == 1 else 16000)", 720]'))
     cluster.start()
-    for fault in (requeue, cancellation, preemption, node_failure, time_limit):
+    for fault in (requeue, cancellation, preemption, node_failure, node_cut_off, time_limit):
         job, before = cluster.training(cluster.steps()), cluster.steps()
-        log.unlink()  # the next process writes it anew
+        cluster.log.unlink()  # the next process writes it anew
         fault(cluster, job)
-        wait(f"a training after {fault.__name__}", 120, lambda: log.exists() and "continuing" in log.read_text())
-        went_on = int(re.findall(r"continuing from step (\d+)", log.read_text())[-1])
-        print(f"{fault.__name__}: job {job} at step {before}, went on from step {went_on}")
-        assert went_on >= before, f"{fault.__name__} cost steps"
+        after = cluster.went_on()
+        print(f"{fault.__name__}: job {job} at step {before}, went on from step {after}", flush=True)
+        assert after >= before, f"{fault.__name__} cost steps"
     cluster.finish()
     same_results(cluster.project, undisturbed)
+    states = [job["state"] for job in cluster.jobs() if "rule_classify" in job["rule"]]
+    print("jobs of the training:", *states)
+    assert states[0] in ("FAILED", "OUT_OF_MEMORY")  # 300 MB are too little; the second attempt asks for more
+    assert states[1:] == ["CANCELLED", "TIMEOUT", "COMPLETED"]  # the others went on as the same job
     assert "Removing output files" not in cluster.output()
+
+
+def test_the_main_process_may_die_in_any_way(cluster, undisturbed):
+    """Ctrl-C, SIGKILL, SIGTERM, each in the middle of the training; then the same command again."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        main = cluster.start()
+        job, before = cluster.training(cluster.steps()), cluster.steps()
+        main.send_signal(number)
+        main.wait(120)
+        if number == signal.SIGKILL:
+            assert cluster.state(job) == "RUNNING"  # an orphan
+        else:
+            wait("the cancellation", 30, lambda job=job: cluster.state(job) == "CANCELLED")
+        cluster.log.unlink()
+        print(f"{number.name} at step {before}", flush=True)
+    main = cluster.start()
+    assert cluster.went_on() >= before
+    assert cluster.state(job) == "CANCELLED"
+    assert "an earlier run left" in cluster.output()
+    main.send_signal(signal.SIGTERM)
+    assert main.wait(120) == 1
+    assert [job["state"] for job in cluster.jobs()][-1] == "COMPLETED"  # it waited for the training
+    assert "rule_cam" not in cluster.jobs()[-1]["rule"]
+    cluster.start()
+    cluster.finish()
+    same_results(cluster.project, undisturbed)

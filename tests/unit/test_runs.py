@@ -1,5 +1,6 @@
 """One run for each data set at a time; what a killed one left is ended, and its jobs may write no more."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 from wsss import fence, runs
 from wsss.errors import UserError
+from wsss.files import write_text
+from wsss.job import record_of
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = """
@@ -89,3 +92,13 @@ def test_a_job_that_could_not_be_ended_is_refused(first, monkeypatch):
     monkeypatch.setenv(fence.RUN, orphan)
     with pytest.raises(UserError, match="a newer job or run has taken over"):
         runs.refuse_orphans()
+
+
+def test_an_output_that_nobody_noted_is_known_by_its_record(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = Path("results/few/cam/x.store")
+    assert not runs.foreign(output, {"config": {}})
+    write_text(record_of(output), json.dumps({"config": {"scales": [1, 0.5]}, "source": {"a.py:f": "12"}}))
+    assert not runs.foreign(output, {"config": {"scales": (1, 0.5)}, "source": {"a.py:f": "12"}})
+    assert runs.foreign(output, {"config": {"scales": [1]}, "source": {"a.py:f": "12"}})
+    assert runs.foreign(output, {"config": {"scales": [1, 0.5]}, "source": {"a.py:f": "13"}})
