@@ -31,6 +31,9 @@ SETTINGS = {
 }
 """One training of 160 steps, its maps, their score and the table."""
 
+# Bits depend on the number of threads, and that on the machine.
+GPU_RULES = ("classify", "cam", "words", "affinity", "walk", "segment", "predict")
+THREADS = ["--set-threads", *(f"{rule}=1" for rule in (*GPU_RULES, "evaluate"))]
 # The shipped profile, with what a sandbox without accounting and a test without patience need.
 QUICK = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "10"]
 QUICK += ["--max-status-checks-per-second", "10", "--slurm-keep-successful-logs"]
@@ -50,7 +53,7 @@ class Cluster:
         variables = {"PYTHONPATH": f"{self.project.folder}:{ROOT}", "WSSS_CHECKPOINT_SECONDS": "0"}
         with open(self.project.folder / f"run-{len(self.runs)}.txt", "wb") as output:
             run = subprocess.Popen(
-                [*command, self.project.config, *QUICK, *arguments],
+                [*command, self.project.config, *THREADS, *QUICK, *arguments],
                 cwd=self.project.folder,
                 env=self.slurm.environment | variables | environment,
                 stdin=subprocess.DEVNULL,
@@ -74,11 +77,16 @@ class Cluster:
         return int(found[-1]) if found else 0
 
     def jobs(self) -> list[dict[str, str]]:
-        """All SLURM jobs so far: id, state, partition, gpus, rule, node."""
-        form = "%i|%T|%P|%b|%k|%N"
-        names = ("id", "state", "partition", "gpus", "rule", "node")
-        lines = self.slurm.client("squeue", "-h", "--states=all", "-o", form).splitlines()
-        return [dict(zip(names, line.split("|"), strict=True)) for line in reversed(lines)]
+        """All SLURM jobs so far, oldest first: id, state, partition, rule, node."""
+        form = "%i|%T|%P|%k|%N"
+        names = ("id", "state", "partition", "rule", "node")
+        lines = self.slurm.client("squeue", "-h", "--states=all", "--sort=i", "-o", form).splitlines()
+        return [dict(zip(names, line.split("|"), strict=True)) for line in lines]
+
+    def gpus(self, job: str) -> str:
+        """What a job asked for: `gpu:1`, or nothing."""
+        found = re.search(r"TresPer(?:Job|Node)=gres:(\S+)", self.slurm.client("scontrol", "show", "job", job))
+        return found[1] if found else ""
 
     def state(self, job: str) -> str:
         return self.slurm.client("squeue", "-h", "--states=all", "-j", job, "-o", "%T").strip()
@@ -138,9 +146,16 @@ def undisturbed(tmp_path_factory, slurm) -> Project:
 def run_here(folder: Path, settings: dict) -> Project:
     """A copy of the project after a run on this machine; from a warm process, which is quicker."""
     project = copy_project(folder, settings)
-    command = [sys.executable, "-m", "wsss.cli", "warm", sys.executable, "-m", "snakemake", "--cores", "2"]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
-    subprocess.run([*command, "--configfile", project.config], cwd=folder, env=environment, check=True)
+    command = [sys.executable, "-m", "wsss.cli", "warm", sys.executable, "-m", "snakemake", "--cores", "2", *THREADS]
+    answer = subprocess.run(
+        [*command, "--configfile", project.config],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, (answer.stdout + answer.stderr)[-6000:]
     return project
 
 

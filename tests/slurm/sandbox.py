@@ -121,7 +121,7 @@ class Sandbox:
         dead = [psutil.Process(int(file.read_text()))] if file.exists() else []
         spool = {path.name.split("_")[1].split(".")[0] for path in (self.folder / "spool" / node).glob(f"{node}_*")}
         for step in self._steps():
-            if step.cmdline() and step.cmdline()[0].split("[")[-1].split(".")[0] in spool:
+            if " ".join(step.cmdline()).partition("[")[2].partition(".")[0] in spool:  # slurmstepd: [141.batch]
                 dead += [*(step.children(recursive=True) if jobs else []), step]
         end(dead)
         file.unlink(missing_ok=True)
