@@ -112,7 +112,7 @@ def _end_jobs_of(file: Path) -> None:
 
 
 def _end_processes(token: str) -> None:
-    """SIGTERM, and SIGKILL for what outlives the patience."""
+    """SIGTERM (to stopped ones, too), and SIGKILL for what outlives the patience."""
     orphans = [process for process in psutil.process_iter() if _belongs(process, token)]
     if orphans:
         print(f"ending {len(orphans)} processes that an earlier run left", flush=True)
@@ -120,6 +120,7 @@ def _end_processes(token: str) -> None:
         for process in orphans:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+                process.resume()
         orphans = psutil.wait_procs(orphans, timeout=seconds)[1]
 
 

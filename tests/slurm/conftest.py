@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,14 +23,14 @@ SETTINGS = {
     "dataset": "few",
     "preset": "tiny",
     "data": {"source": "shapes", "images": {"train": 16, "val": 6}, "shards": {"train": 1, "val": 1}},
-    "recipes": {"irn_cam": {"epochs": 40, "batch": 4}},
+    "recipes": {"irn_cam": {"epochs": 6, "batch": 2}},
     "cam": {"ms_irn": {"scales": [1.0]}},
     "evaluate": {"holdout": 5},
     "build": ["few/*"],
     "figures": {},
     "tables": {"few/table1": {"title": "A few", "rows": [{"row": "CAM", "chain": ["gap_r50", "ms_irn"]}]}},
 }
-"""One training of 160 steps, its maps, their score and the table."""
+"""One training of 48 steps, its maps, their score and the table."""
 
 # Bits depend on the number of threads, and that on the machine.
 GPU_RULES = ("classify", "cam", "words", "affinity", "walk", "segment", "predict")
@@ -114,10 +115,22 @@ class Cluster:
         wait("a training that goes on", 120, lambda: self.log.exists() and "continuing" in self.log.read_text())
         return int(re.findall(r"continuing from step (\d+)", self.log.read_text())[-1])
 
-    def training(self, after: int = 2) -> str:
-        """The id of the training's job, once it has made a checkpoint at a step beyond `after`."""
-        wait(f"a training beyond step {after}", 120, lambda: self.steps() > after and self.running("classify"))
-        return str(self.running("classify"))
+    @contextmanager
+    def training(self) -> Iterator[tuple[str, int]]:
+        """The id of the training's job and its step, once it has made a checkpoint; it stands still meanwhile.
+
+        Its log is removed: whoever goes on with the training writes it anew.
+        """
+        wait("a training", 180, self.steps, pause=0.02)
+        process = self.process("classify.py")
+        process.suspend()
+        step = self.steps()
+        self.log.unlink()
+        try:
+            yield str(self.running("classify")), step
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 @pytest.fixture(scope="session")

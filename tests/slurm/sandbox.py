@@ -185,9 +185,9 @@ def end(processes: list[psutil.Process]) -> None:
     psutil.wait_procs(processes, timeout=1)  # zombies stay until their parent looks
 
 
-def wait(what: str, seconds: float, done: Callable[[], object]) -> None:
+def wait(what: str, seconds: float, done: Callable[[], object], pause: float = 0.2) -> None:
     """Until `done` answers true; the test fails after `seconds`."""
     limit = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < limit, f"{what}: nothing after {seconds} s"
-        time.sleep(0.2)
+        time.sleep(pause)
