@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.slurm import sandbox
-from tests.slurm.sandbox import Sandbox, wait
+from tests.slurm.sandbox import PATIENCE_S, Sandbox, wait
 from tests.workflow.conftest import ROOT, Project, copy_project
 
 SETTINGS = {
@@ -65,7 +65,7 @@ class Cluster:
         self.runs.append(run)
         return run
 
-    def finish(self, seconds: float = 300) -> None:
+    def finish(self, seconds: float = PATIENCE_S) -> None:
         """Wait for the latest run; it must succeed."""
         assert self.runs[-1].wait(seconds) == 0, self.output()[-6000:]
 
@@ -112,7 +112,7 @@ class Cluster:
 
     def went_on(self) -> int:
         """The step from which the training goes on that writes the log anew; waits for it."""
-        wait("a training that goes on", 120, lambda: self.log.exists() and "continuing" in self.log.read_text())
+        wait("a training that goes on", PATIENCE_S, lambda: self.log.exists() and "continuing" in self.log.read_text())
         return int(re.findall(r"continuing from step (\d+)", self.log.read_text())[-1])
 
     @contextmanager
@@ -121,7 +121,7 @@ class Cluster:
 
         Its log is removed: whoever goes on with the training writes it anew.
         """
-        wait("a training", 180, self.steps, pause=0.02)
+        wait("a training", PATIENCE_S, self.steps, pause=0.02)
         process = self.process("classify.py")
         process.suspend()
         step = self.steps()

@@ -18,6 +18,8 @@ import psutil
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 NODES = ("n1", "n2")
+PATIENCE_S = 600
+"""For what takes seconds on an idle machine."""
 CONFIG = """
 ClusterName=sandbox
 SlurmctldHost={host}(127.0.0.1)

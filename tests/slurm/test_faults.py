@@ -3,7 +3,7 @@
 import signal
 
 from tests.slurm.conftest import Cluster, same_results
-from tests.slurm.sandbox import wait
+from tests.slurm.sandbox import PATIENCE_S, wait
 
 
 def requeue(cluster: Cluster, job: str) -> None:
@@ -16,14 +16,14 @@ def cancellation(cluster: Cluster, job: str) -> None:
 
 def time_limit(cluster: Cluster, job: str) -> None:
     cluster.slurm.client("scontrol", "update", f"JobId={job}", "EndTime=now")
-    wait("TIMEOUT", 90, lambda: cluster.state(job) in ("COMPLETING", "TIMEOUT"))
+    wait("TIMEOUT", PATIENCE_S, lambda: cluster.state(job) in ("COMPLETING", "TIMEOUT"))
 
 
 def preemption(cluster: Cluster, job: str) -> None:
     """A job of a higher partition that wants every GPU."""
     options = ["-p", "urgent", "-N2", "--gpus-per-node=2", "-o", "/dev/null", "--wrap", "sleep 2"]
     urgent = cluster.slurm.client("sbatch", "--parsable", *options).strip()
-    wait("the urgent job", 60, lambda: cluster.state(urgent) == "COMPLETED")
+    wait("the urgent job", PATIENCE_S, lambda: cluster.state(urgent) == "COMPLETED")
 
 
 def node_failure(cluster: Cluster, job: str) -> None:
@@ -41,7 +41,7 @@ def node_cut_off(cluster: Cluster, job: str) -> None:
     assert older.is_running()
     cluster.slurm.replace_node(node)
     cluster.went_on()
-    wait("the end of the first copy", 30, lambda: not older.is_running() or older.status() == "zombie")
+    wait("the end of the first copy", PATIENCE_S, lambda: not older.is_running() or older.status() == "zombie")
 
 
 def test_a_training_outlives_whatever_slurm_does_to_it(cluster, undisturbed):
@@ -71,8 +71,8 @@ def test_the_main_process_may_die_in_any_way(cluster, undisturbed):
     main = cluster.start()
     with cluster.training() as (job, before):
         main.send_signal(signal.SIGINT)
-    main.wait(120)
-    wait("the cancellation", 30, lambda: cluster.state(job) == "CANCELLED")
+    main.wait(PATIENCE_S)
+    wait("the cancellation", PATIENCE_S, lambda: cluster.state(job) == "CANCELLED")
     main = cluster.start()
     assert cluster.went_on() >= before
     with cluster.training() as (job, before):
@@ -84,7 +84,7 @@ def test_the_main_process_may_die_in_any_way(cluster, undisturbed):
     assert cluster.state(job) == "CANCELLED"
     assert "an earlier run left" in cluster.output()
     main.send_signal(signal.SIGTERM)
-    assert main.wait(120) == 1
+    assert main.wait(PATIENCE_S) == 1
     assert [job["state"] for job in cluster.jobs()][-1] == "COMPLETED"  # it waited for the training
     assert "rule_cam" not in cluster.jobs()[-1]["rule"]
     cluster.start()

@@ -53,7 +53,7 @@ def test_the_whole_chain(tmp_path, slurm, here):
     cluster = Cluster(project, slurm)
     before = len(cluster.jobs())
     cluster.start()
-    cluster.finish(480)
+    cluster.finish()
     jobs = cluster.jobs()[before:]
     partitions = {rule_of(job): (job["partition"], cluster.gpus(job["id"])) for job in jobs}
     assert {rule for rule, asked in partitions.items() if asked == ("gpu", "gpu:1")} == set(GPU_RULES), partitions

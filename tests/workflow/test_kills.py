@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 KILLS = 50
 SEED = 1
-SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+FOR_JOBS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)
+FOR_MAIN = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 class Run:
@@ -55,12 +56,12 @@ class Run:
         victims = jobs if jobs and chance.random() < 0.8 else main
         if not victims:
             return None
-        victim, number = chance.choice(victims), chance.choice(SIGNALS)
+        victim, number = chance.choice(victims), chance.choice(FOR_MAIN if victims is main else FOR_JOBS)
         try:
             victim.send_signal(number)
         except psutil.NoSuchProcess:
             return None
-        return f"{number.name} to {'main' if victim in main else 'job'}"
+        return f"{number.name} to {'main' if victims is main else 'job'}"
 
     def end(self) -> None:
         if self.process.poll() is None:
