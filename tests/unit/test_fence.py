@@ -58,7 +58,7 @@ def test_a_job_of_an_older_run_is_refused(tmp_path, monkeypatch):
 
 
 WRITER = """
-import sys, time
+import os, sys
 from pathlib import Path
 from wsss import fence
 from wsss.files import write_text
@@ -66,8 +66,8 @@ folder = Path(sys.argv[1])
 try:
     with fence.held(folder / "claim"):
         own = fence._held[-1].token
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
+        (folder / "begun" / str(os.getpid())).touch()
+        while not (folder / "stop").exists():
             write_text(folder / "result", own)
         print("last", own)
 except fence.SupersededError:
@@ -76,13 +76,18 @@ except fence.SupersededError:
 
 
 def test_of_many_writers_at_once_the_newest_wins(tmp_path):
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    command, begun = [sys.executable, "-c", WRITER, str(tmp_path)], tmp_path / "begun"
+    begun.mkdir()
     writers = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    while not all(writer.poll() is not None or (begun / str(writer.pid)).exists() for writer in writers):
+        time.sleep(0.02)
+    time.sleep(0.5)
+    (tmp_path / "stop").touch()
     said = [writer.communicate(timeout=60)[0].split() for writer in writers]
     newest = [words for words in said if words[0] == "last"]
     assert len(newest) == 1, said
     assert (tmp_path / "result").read_text() == newest[0][1]
-    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert {path.name for path in tmp_path.iterdir()} == {"begun", "stop", "result"}
 
 
 def test_a_writer_that_is_stopped_in_the_middle_holds_nobody_up_for_long(tmp_path, monkeypatch):
