@@ -60,7 +60,7 @@ def killed(script, tmp_path):
         path = script(f"{body}open('begun', 'w').write(str(os.getpid()))\ntime.sleep(60)\n")
         wait = "while [ ! -s begun ]; do sleep 0.1; done"
         command = f"{sys.executable} {path} & child=$!; {wait}; kill -{number} $child; wait $child"
-        status = warm("bash", "-c", command, cwd=tmp_path, timeout=50).returncode
+        status = warm("bash", "-c", command, cwd=tmp_path, timeout=600).returncode
         return status, int(begun.read_text())
 
     return run
