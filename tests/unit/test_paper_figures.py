@@ -459,13 +459,13 @@ def with_figure(definition, name="new/figure1", **overlay):
     [
         ("new/f", figure(kind="map"), "figures.new/f: Input tag 'map' found using 'kind' does not match"),
         ("new/f", figure(colums=[]), "unknown key 'colums'; did you mean 'columns'?"),
-        ("new/f", figure(columns=[]), "figures.new/f.maps.columns"),
+        ("new/f", figure(columns=[]), "figures.new/f.columns"),
         ("new/f", figure(lines=2), "1 columns cannot be spread over 2 lines"),
-        ("new/f", figure(choose="good"), "figures.new/f.maps.choose"),
-        ("new/f", figure(images=0), "figures.new/f.maps.images"),
-        ("new/f", figure(threshold="bests"), "figures.new/f.maps.threshold"),
+        ("new/f", figure(choose="good"), "figures.new/f.choose"),
+        ("new/f", figure(images=0), "figures.new/f.images"),
+        ("new/f", figure(threshold="bests"), "figures.new/f.threshold"),
         ("new/f", curve_of((1, CHAIN), (1.0, DEEPLAB)), "two points have the same x"),
-        ("new/f", curve_of(), "figures.new/f.curve.lines.0.points"),
+        ("new/f", curve_of(), "figures.new/f.lines.0.points"),
         ("figure1", figure(), "figures.figure1"),
     ],
 )
