@@ -16,10 +16,10 @@ demo: environment
 test: environment
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
-# On a SLURM of its own in this machine; installs it where it may (Debian, as root), else the tests skip and say why.
+# Faults, on a SLURM of its own in this machine; installs it where it may (Debian, as root), else the tests skip and say why.
 test-slurm: environment
 	sh tests/slurm/install.sh
-	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 -rs tests/slurm
+	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 -rs tests/slurm tests/workflow/test_kills.py
 
 environment: $(VENV)/.ready
 

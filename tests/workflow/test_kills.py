@@ -12,7 +12,10 @@ import pytest
 
 from tests.workflow.conftest import SETTINGS, Project, copy_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("WSSS_TEST_SLURM" not in os.environ, reason="takes minutes; `make test-slurm` runs it"),
+]
 
 KILLS = 50
 SEED = 1
@@ -51,11 +54,11 @@ class Run:
             return [], []
 
     def hit(self, chance: random.Random) -> str | None:
-        """Send a signal to somebody; says what, or None when nobody was there."""
+        """Send a signal to a job or to the main process; says what, or None while no job runs."""
         main, jobs = self.members()
-        victims = jobs if jobs and chance.random() < 0.8 else main
-        if not victims:
+        if not jobs:
             return None
+        victims = jobs if chance.random() < 0.8 else main
         victim, number = chance.choice(victims), chance.choice(FOR_MAIN if victims is main else FOR_JOBS)
         try:
             victim.send_signal(number)
