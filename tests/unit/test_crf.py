@@ -1,7 +1,9 @@
 import numpy as np
+import pydensecrf.densecrf as densecrf
 import pytest
+from skimage import data
 
-from wsss.ops.crf import PRESETS, CrfParameters, crf, crf_exact, unary_from_labels, unary_from_scores
+from wsss.ops.crf import PRESETS, CrfParameters, DenseCrf, crf, crf_exact, unary_from_labels, unary_from_scores
 
 
 def picture(height: int = 24, width: int = 31) -> tuple[np.ndarray, np.ndarray]:
@@ -132,3 +134,36 @@ def test_one_label_is_certain():
 def test_arrays_that_do_not_fit_are_refused(rgb, unary, message):
     with pytest.raises(ValueError, match=message):
         crf(rgb, unary, PRESETS["psa"])
+
+
+def photograph(height: int, width: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph with energies of blocks of random labels."""
+    rgb_HW3 = data.astronaut()[:height, :width]
+    coarse = np.random.default_rng(labels).integers(0, labels, (height // 30 + 1, width // 30 + 1))
+    return rgb_HW3, unary_from_labels(np.kron(coarse, np.ones((30, 30), int))[:height, :width], labels, 0.7)
+
+
+def by_library(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParameters) -> np.ndarray:
+    model = densecrf.DenseCRF2D(rgb_HW3.shape[1], rgb_HW3.shape[0], len(unary_nHW))
+    model.setUnaryEnergy(unary_nHW.reshape(len(unary_nHW), -1))
+    model.addPairwiseGaussian(sxy=parameters.s_g, compat=parameters.w_g)
+    model.addPairwiseBilateral(
+        sxy=parameters.s_xy, srgb=parameters.s_rgb, rgbim=np.ascontiguousarray(rgb_HW3), compat=parameters.w_b
+    )
+    return np.array(model.inference(parameters.iterations)).reshape(unary_nHW.shape)
+
+
+@pytest.mark.parametrize("name", ["irn_labels", "psa", "kazuto", "deconvnet"])
+@pytest.mark.parametrize("labels", [2, 3, 6, 21])
+def test_agrees_with_the_authors_program(name, labels):
+    rgb_HW3, unary_nHW = photograph(150, 211, labels)
+    q_nHW, expected_nHW = (solve(rgb_HW3, unary_nHW, PRESETS[name]) for solve in (crf, by_library))
+    assert (q_nHW.argmax(0) == expected_nHW.argmax(0)).mean() >= 0.9995
+    assert np.quantile(np.abs(q_nHW - expected_nHW), 0.999) < 1e-3
+
+
+def test_lattices_serve_several_energies():
+    rgb_HW3, unary_nHW = photograph(90, 120, 3)
+    dense_crf = DenseCrf(rgb_HW3, PRESETS["irn_labels"])
+    for energy in (unary_nHW, unary_nHW[:2], unary_nHW):
+        assert (dense_crf(energy) == crf(rgb_HW3, energy, PRESETS["irn_labels"])).all()

