@@ -1,7 +1,8 @@
 """Mean-field updates of the dense CRF on two lattices (Krähenbühl and Koltun 2011, algorithm 1), by one thread.
 
-Probabilities sum to one, so what all labels together send to a pixel is known beforehand (`total_P`), and the last label
-is never filtered. A pass over the pixels gathers messages, takes the softmax, and spreads its result for the next one.
+Probabilities sum to one, so what all labels together send to a pixel is known beforehand (`total_P`), and the last
+label is never filtered. A pass over the pixels gathers messages, takes the softmax, and spreads its result for the next
+one.
 
 Letters: n labels, C = n - 1 of them filtered (and what fills the last lanes), P pixels, B pixels of a block, V vertices
 of a simplex, M vertices of a lattice.
@@ -39,8 +40,8 @@ _Side = tuple[Points, U32, F32, F32]
 def _update(unary_nP: F32, near: _Side, far: _Side, total_P: F32, iterations: int, q_nP: F32) -> None:
     near_points, near_neighbour_VM2, near_MC, near_spare_MC = near
     far_points, far_neighbour_VM2, far_MC, far_spare_MC = far
-    labels, pixels = unary_nP.shape
-    logit_nB = np.empty((labels, _BLOCK), np.float32)
+    pixels = unary_nP.shape[1]
+    logit_nB = np.zeros((len(unary_nP), _BLOCK), np.float32)
     value_BC = np.zeros((_BLOCK, near_MC.shape[1]), np.float32)
     for iteration in range(iterations + 1):
         if iteration > 0:
@@ -50,7 +51,7 @@ def _update(unary_nP: F32, near: _Side, far: _Side, total_P: F32, iterations: in
         far_spare_MC[:] = 0
         for first in range(0, pixels, _BLOCK):
             size = min(_BLOCK, pixels - first)
-            logit_nB[:, :size] = -unary_nP[:, first : first + size]
+            _start(unary_nP, first, size, logit_nB)
             if iteration > 0:
                 value_BC[:] = 0
                 gather(near_MC, first, size, near_points, value_BC)
@@ -58,13 +59,35 @@ def _update(unary_nP: F32, near: _Side, far: _Side, total_P: F32, iterations: in
                 _add_messages(value_BC, total_P[first : first + size], logit_nB)
             _softmax(logit_nB, size)
             if iteration == iterations:
-                q_nP[:, first : first + size] = logit_nB[:, :size]
+                _finish(logit_nB, first, size, q_nP)
             else:
-                value_BC[:, : labels - 1] = logit_nB[: labels - 1].T
+                _transpose(logit_nB, value_BC)
                 spread(value_BC, first, size, near_points, near_spare_MC)
                 spread(value_BC, first, size, far_points, far_spare_MC)
         near_MC, near_spare_MC = near_spare_MC, near_MC
         far_MC, far_spare_MC = far_spare_MC, far_MC
+
+
+# Loops in place of assignments of slices: those take seconds to compile.
+@numba.njit(cache=True, nogil=True)
+def _start(unary_nP: F32, first: int, size: int, logit_nB: F32) -> None:
+    for n in range(len(unary_nP)):
+        for b in range(size):
+            logit_nB[n, b] = -unary_nP[n, first + b]
+
+
+@numba.njit(cache=True, nogil=True)
+def _finish(logit_nB: F32, first: int, size: int, q_nP: F32) -> None:
+    for n in range(len(q_nP)):
+        for b in range(size):
+            q_nP[n, first + b] = logit_nB[n, b]
+
+
+@numba.njit(cache=True, nogil=True)
+def _transpose(logit_nB: F32, value_BC: F32) -> None:
+    for b in range(len(value_BC)):
+        for n in range(len(logit_nB) - 1):
+            value_BC[b, n] = logit_nB[n, b]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST_MATH)

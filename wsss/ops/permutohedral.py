@@ -1,8 +1,8 @@
 """Gaussian filters over points with several features, by the permutohedral lattice (Adams, Baek and Davis 2010).
 
 Points are laid on the plane of F + 1 coordinates that sum to 0 and tiled by simplices. A filter spreads the value of a
-point over the F + 1 vertices of its simplex by its barycentric weights, blurs along each of the F + 1 axes with (1/2, 1,
-1/2), and gathers in the same way. The numbers and the order of axes are those of Krähenbühl's dense CRF.
+point over the F + 1 vertices of its simplex by its barycentric weights, blurs along each of the F + 1 axes with
+(1/2, 1, 1/2), and gathers in the same way. The numbers and the order of axes are those of Krähenbühl's dense CRF.
 
 A vertex is one integer: its first F coordinates as the digits of a number whose base is wide enough for each of them.
 So a step to a neighbour, or to the next vertex of a simplex, is one addition.
