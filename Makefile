@@ -7,7 +7,7 @@ CORES ?= 2
 DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1 evaluate=1
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test test-slurm environment lint format clean
+.PHONY: demo test test-slurm bench environment lint format clean
 
 demo: environment
 	$(BIN)/wsss warm $(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml $(DEMO_THREADS) --quiet rules
@@ -20,6 +20,11 @@ test: environment
 test-slurm: environment
 	sh tests/slurm/install.sh
 	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 -rs tests/slurm tests/workflow/test_kills.py
+
+# Speed of every step beside what is commonly used; STEPS="crf scores" runs some. Several minutes on an idle core.
+bench: environment
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r bench/requirements.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench $(STEPS)
 
 environment: $(VENV)/.ready
 
