@@ -1,0 +1,1 @@
+"""Speed of every step beside that of what people use today: make bench."""

@@ -1,0 +1,98 @@
+"""GPU-hours of the trainings behind every table, projected from operation counts: nothing is run.
+
+    python -m bench.projection [--tflops 60]
+
+Operations of one step of each network at its recipe's crop are counted on tensors without content, two per product and
+sum, forward and backward; times steps, over the TFLOP/s that a GPU is assumed to achieve on them. Inference, loading
+and everything on processors come on top. Trainings that tables share count in each table, and once in the last line.
+"""
+
+import argparse
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.memory import FakeTensorMode
+from wsss import chains, slices
+from wsss.backbones.common import freeze
+from wsss.config import resolve
+from wsss.networks import assemble
+from wsss.settings import Settings
+from wsss.training import Progress
+
+CLASSES, IMAGES = 20, 10_582
+Training = tuple[str, ...]
+
+
+def trainings(settings: Settings, table: str) -> set[Training]:
+    """Chains up to every network that a table's rows train."""
+    found: set[Training] = set()
+    for row in settings.tables[table].rows:
+        for chain in [row.chain, *(row.mean_of or [])]:
+            for end, name in enumerate(chain or [], 1):
+                if chains.stage_of(settings, name) in ("classify", "affinity", "segment"):
+                    found.add(tuple(chain[:end]))
+    return found
+
+
+def operations(settings: Settings, variant: str) -> float:
+    """Floating-point operations of a whole training of a variant, by its recipe."""
+    stage = chains.stage_of(settings, variant)
+    config = slices.train_config(settings, stage, variant)
+    recipe = config["recipe"]
+    steps = recipe["steps"] or recipe["epochs"] * (IMAGES // recipe["batch"])
+    return steps * recipe["batch"] * _per_image(config, stage)
+
+
+def _per_image(config: dict[str, Any], stage: str) -> float:
+    """Operations of one image, forward and backward.
+
+    Of SPN its features only, as its pooling needs real superpixels; of DecoupledNet three times the forward pass, which
+    is more than it takes, as its encoder does not learn.
+    """
+    recipe, side = config["recipe"], config["recipe"]["augment"]["crop"]
+    network = {key: config[key] for key in ("method", "network", "output_stride", "backbone_options", "options")}
+    grid = -(-side // config["output_stride"]) if config["method"] == "affinitynet" else side
+    with FakeTensorMode():
+        model = assemble(num_classes=CLASSES, **network).train()
+        freeze(model.backbone, recipe["freeze"])
+        batch = {
+            "image": torch.empty(2, 3, side, side),
+            "labels": torch.zeros(2, CLASSES),
+            "label": torch.zeros(2, grid, grid, dtype=torch.long),
+            "class": torch.zeros(2, dtype=torch.long),
+        }
+        late = Progress(recipe["epochs"] or 0, recipe["epochs"] or 0, 1)  # all losses are on
+        with FlopCounterMode(display=False) as counter:
+            if config["method"] == "spn":
+                results = model.features(batch["image"])
+            else:
+                results = model.losses(batch, late).values()
+            if config["method"] != "decouplednet":
+                torch.stack([result.sum() for result in results]).sum().backward()
+    factor = 3 if config["method"] == "decouplednet" else 1
+    return factor * counter.get_total_flops() / 2
+
+
+def main() -> None:
+    """Print one line per table and the total."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tflops", type=float, default=60.0)
+    given = parser.parse_args()
+    settings = resolve({})
+    per_hour = given.tflops * 1e12 * 3600
+    hours: dict[str, float] = {}
+    every: set[Training] = set()
+    for table in settings.tables:
+        needed = trainings(settings, table)
+        every |= needed
+        for training in needed:
+            if training[-1] not in hours:
+                hours[training[-1]] = operations(settings, training[-1]) / per_hour
+        print(f"| {table} | {len(needed)} | {sum(hours[one[-1]] for one in needed):.1f} |", flush=True)
+    print(f"| all, shared trainings once | {len(every)} | {sum(hours[one[-1]] for one in every):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
