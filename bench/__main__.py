@@ -1,61 +1,60 @@
-"""Run all races and write bench/latest.csv and bench/latest.md: python -m bench [--photos FOLDER] [STEP ...]."""
+"""Every step beside what is commonly used: `make bench`, or `python -m bench STEP ...` for some of the steps.
+
+Writes bench/latest.csv and bench/latest.md; rows of steps that did not run stay as they were.
+"""
 
 import argparse
 import csv
-import datetime
+import importlib
 import os
-import platform
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch, numpy and OpenCV are imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2
 import torch
 
-from bench import crf, evaluation, files, superpixels, walks
-from bench.race import Row
+from bench.measure import Row
 
-HERE = Path(__file__).resolve().parent
+STEPS = ("superpixels", "walks", "crf", "scores", "files", "training")
 COLUMNS = ("step", "anchor", "ours_ms", "anchor_ms", "ratio", "goal", "max_difference")
+LATEST = Path(__file__).with_name("latest.csv")
 
 
 def main() -> None:
-    """Print every line as it is measured; write both files when all are."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--photos", type=Path, default=HERE.parents[1] / "shared/data/voc_mini", help="VOC folder")
-    parser.add_argument("steps", nargs="*", help="superpixels, walks, crf, evaluation, files; all of them if none")
-    given = parser.parse_args()
+    """Run the steps, one after the other, on one thread."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("steps", nargs="*", choices=[*STEPS, []], default=list(STEPS), metavar="STEP")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    known: dict[str, Callable[[], Iterator[Row]]] = {
-        "evaluation": evaluation.rows,
-        "files": files.rows,
-        "superpixels": lambda: superpixels.rows(given.photos),
-        "crf": crf.rows,
-        "walks": walks.rows,
-    }
-    lines = []
-    for name in given.steps or known:
-        for row in known[name]():
-            lines.append(cells(row))
-            print(" | ".join(lines[-1]), flush=True)
-    write(lines)
+    table = _read()
+    for step in parser.parse_args().steps:
+        for row in importlib.import_module(f"bench.{step}").rows():
+            line = _line(row)
+            print("  ".join(line.values()), flush=True)
+            table[row.step, row.anchor] = line
+            _write(list(table.values()))
 
 
-def cells(row: Row) -> list[str]:
-    """The columns of a row as text."""
-    values = row.ours_ms, row.anchor_ms, row.ratio, row.goal
-    return [row.step, row.anchor, *(f"{value:.4g}" for value in values), row.max_difference]
+def _line(row: Row) -> dict[str, str]:
+    numbers = {name: f"{getattr(row, name):.4g}" for name in ("ours_ms", "anchor_ms", "ratio", "goal")}
+    return {"step": row.step, "anchor": row.anchor, **numbers, "max_difference": row.max_difference}
 
 
-def write(lines: list[list[str]]) -> None:
-    """Both forms of the table."""
-    with open(HERE / "latest.csv", "w", newline="") as stream:
-        csv.writer(stream).writerows([COLUMNS, *lines])
-    table = [COLUMNS, ["---"] * len(COLUMNS), *lines]
-    head = f"{platform.machine()}, {os.cpu_count()} cores, one used; {datetime.date.today()}.\n\n"
-    (HERE / "latest.md").write_text(head + "".join(f"| {' | '.join(line)} |\n" for line in table))
+def _read() -> dict[tuple[str, str], dict[str, str]]:
+    if not LATEST.exists():
+        return {}
+    with LATEST.open(newline="") as stream:
+        return {(line["step"], line["anchor"]): line for line in csv.DictReader(stream)}
+
+
+def _write(lines: list[dict[str, str]]) -> None:
+    with LATEST.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    cells = [COLUMNS, ("---", "---", *["---:"] * 4, "---"), *(line.values() for line in lines)]
+    LATEST.with_suffix(".md").write_text("".join(f"| {' | '.join(row)} |\n" for row in cells))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,0 @@
-"""Speed of every step beside that of what people use today: make bench."""
