@@ -23,17 +23,18 @@ def mean_field(unary_nP: F32, near: Lattice, far: Lattice, total_P: F32, iterati
 
     The weights of both lattices hold their normalisation and compatibility; total_P is what both make of ones.
     """
-    filtered = len(unary_nP) - 1
     q_nP = np.empty_like(unary_nP)
-    sides = [
-        (lattice.points, lattice.neighbour_VM2, lattice.buffer(filtered), lattice.buffer(filtered))
-        for lattice in (near, far)
-    ]
-    _update(unary_nP, *sides, total_P, iterations, q_nP)
+    filtered = len(unary_nP) - 1
+    _update(unary_nP, _side(near, filtered), _side(far, filtered), total_P, iterations, q_nP)
     return q_nP
 
 
 _Side = tuple[Points, U32, F32, F32]
+
+
+def _side(lattice: Lattice, values: int) -> _Side:
+    """What the kernel reads of a lattice, and two buffers."""
+    return lattice.points, lattice.neighbour_VM2, lattice.buffer(values), lattice.buffer(values)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,7 +23,7 @@ I32 = NDArray[np.int32]
 U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
 Steps = tuple[int, ...]
-Scales = tuple[float, ...]
+Scales = tuple[np.float32, ...]
 Points = tuple[U32, F32, Steps]
 """Vertices and weights of all points, [P, V], and V zeros: the compiler knows the length of a tuple."""
 
@@ -179,7 +179,7 @@ def _simplices(feature_FB: F32, scales: Scales, digits: Steps, place_VB: F32, ra
 
 
 @numba.njit(cache=True, nogil=True)
-def _slot(key: int, key_M: I64, table: I32) -> int:
+def _slot(key: np.int64, key_M: I64, table: I32) -> np.int64:
     """Where in the table the key's number stands, or belongs."""
     mask = len(table) - 1
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
