@@ -65,7 +65,7 @@ def _irnet() -> list[Row]:
     found = f"{error:.1e} of the largest value; {differing} labels differ; {peak_extra_mb(ours):.0f} MB more memory"
     ours_ms, sparse_ms = interleaved(ours, sparse, rounds=5)
     share = 32
-    dense_PP = torch.from_numpy(exact.toarray().astype(np.float32))
+    dense_PP = torch.from_numpy(exact.astype(np.float32).toarray())
     part = dense_PP[: len(dense_PP) // share]
     (part_ms,) = interleaved(lambda: part @ dense_PP, rounds=1)
     name = "IRNet walk, 94x125, 256 steps"
