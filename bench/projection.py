@@ -28,7 +28,7 @@ Training = tuple[str, ...]
 def trainings(settings: Settings, table: str) -> set[Training]:
     """Chains up to every network that a table's rows train."""
     found: set[Training] = set()
-    for row in settings.tables[table].rows:
+    for row in settings.tables[table].with_rounds(settings.rounds).rows:
         for chain in [row.chain, *(row.mean_of or [])]:
             for end, name in enumerate(chain or [], 1):
                 if chains.stage_of(settings, name) in ("classify", "affinity", "segment"):

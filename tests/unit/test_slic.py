@@ -9,7 +9,7 @@ from skimage.color import rgb2lab
 from skimage.segmentation import slic as skimage_slic
 
 from wsss.errors import UserError
-from wsss.ops.slic import _TABLES, _cluster, _connected, _lab, _seeds, slic
+from wsss.ops.slic import _TABLES, _buffers, _cluster, _connected, _lab, _seeds, slic
 
 VOC = Path(__file__).parents[3] / "shared" / "data" / "voc_mini"
 SHAPES = [(1, 1), (1, 2), (2, 1), (3, 3), (5, 7), (1, 500), (300, 2), (10, 900), (37, 50), (120, 161)]
@@ -22,6 +22,13 @@ def images(height, width):
         "one colour": np.full((height, width, 3), 137, np.uint8),
         "ramp": np.repeat(ramp_HW[..., None], 3, 2).astype(np.uint8),
     }
+
+
+def colours(image_HW3):
+    """Lab, its running sums, and two arrays for `_cluster`."""
+    arrays = _buffers(*image_HW3.shape[:2])
+    _lab(np.ascontiguousarray(image_HW3), *_TABLES, *arrays[:2])
+    return arrays
 
 
 def assert_segments(label_HW):
@@ -69,9 +76,17 @@ def test_same_labels_every_time_and_for_every_memory_layout():
     assert (slic(np.asfortranarray(image_HW3)) == first_HW).all()
 
 
+def test_results_outlive_the_next_image():
+    first_HW, second_HW = (slic(data.astronaut()[:90, start : start + 120]) for start in (0, 200))
+    assert (first_HW == slic(data.astronaut()[:90, :120])).all()
+    assert (second_HW == slic(data.astronaut()[:90, 200:320])).all()
+    slic(data.astronaut()[:50, :70])
+    assert (slic(data.astronaut()[:90, :120]) == first_HW).all()
+
+
 def test_lab_is_that_of_skimage():
     image_HW3 = np.random.default_rng(0).integers(0, 256, (90, 70, 3)).astype(np.uint8)
-    lab_H3M, sum_HW3 = _lab(image_HW3, *_TABLES)
+    lab_H3M, sum_HW3, *_ = colours(image_HW3)
     lab_HW3 = lab_H3M[:, :, :70].transpose(0, 2, 1)
     assert np.abs(lab_HW3 / 4 - rgb2lab(image_HW3)).max() < 0.7
     np.testing.assert_array_equal(np.diff(sum_HW3, axis=1), lab_HW3)
@@ -79,10 +94,11 @@ def test_lab_is_that_of_skimage():
 
 def test_assignment_is_the_nearest_centre_in_reach():
     image_HW3 = data.astronaut()[:60, 100:190]
-    lab_H3M, sum_HW3 = _lab(np.ascontiguousarray(image_HW3), *_TABLES)
+    lab_H3M, sum_HW3, best_HM, label_HM = colours(image_HW3)
     centre_K5, spacing = _seeds(60, 90, 24)
     weight = (40 / spacing) ** 2
-    label_HW = _cluster(lab_H3M, sum_HW3, centre_K5, spacing, weight, 4, 1)[:, :90]
+    _cluster(lab_H3M, sum_HW3, centre_K5, spacing, weight, 4, 1, best_HM, label_HM)
+    label_HW = label_HM[:, :90]
     lab_1HW3 = lab_H3M[:, :, :90].transpose(0, 2, 1)[None].astype(np.float64)
     colour_KHW = ((lab_1HW3 - centre_K5[:, None, None, 2:]) ** 2).sum(3)
     down_KH1 = np.abs(np.arange(60) - centre_K5[:, :1])[..., None]
@@ -102,7 +118,7 @@ def test_small_pieces_join_the_most_similar_neighbour():
     image_HW3[2:4, 6:8] = 180
     label_HW = (image_HW3[..., 0] == 255) + 2 * (image_HW3[..., 0] == 180).astype(np.int32)
     label_HM = np.pad(label_HW, ((0, 0), (0, 8))).astype(np.int32)
-    _, sum_HW3 = _lab(image_HW3, *_TABLES)
+    _, sum_HW3, *_ = colours(image_HW3)
     np.testing.assert_array_equal(_connected(label_HM, sum_HW3, 2), image_HW3[..., 0] > 0)
     assert _connected(label_HM, sum_HW3, 3).max() == 2
     assert _connected(label_HM, sum_HW3, 1).max() == 0

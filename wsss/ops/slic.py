@@ -13,6 +13,7 @@ N pieces.
 """
 
 import math
+import threading
 from itertools import pairwise
 
 import numba
@@ -56,11 +57,33 @@ def slic(
         raise UserError(f"compactness is {compactness} but must be above 0 and finite")
     height, width = rgb_HW3.shape[:2]
     centre_K5, spacing = _seeds(height, width, min(segments, height * width))
-    lab_H3M, sum_HW3 = _lab(np.ascontiguousarray(rgb_HW3), *_TABLES)
+    lab_H3M, sum_HW3, best_HM, label_HM = _buffers(height, width)
+    _lab(np.ascontiguousarray(rgb_HW3), *_TABLES, lab_H3M, sum_HW3)
     weight = (4 * compactness / spacing) ** 2
     stride = min(subsample, max(int(spacing / 4), 1))
-    label_HM = _cluster(lab_H3M, sum_HW3, centre_K5, spacing, weight, iterations, stride)
+    _cluster(lab_H3M, sum_HW3, centre_K5, spacing, weight, iterations, stride, best_HM, label_HM)
     return _connected(label_HM, sum_HW3, len(centre_K5))
+
+
+_kept = threading.local()
+
+
+def _buffers(height: int, width: int) -> tuple[F32, I32, F32, I32]:
+    """Arrays of an image's size, those of this thread's last image where they fit: fresh memory costs a third more.
+
+    Lab [H, 3, M], running sums [H, W+1, 3], smallest distances [H, M] and labels [H, M].
+    """
+    if getattr(_kept, "size", None) != (height, width):
+        padded = width + _BLOCK
+        _kept.size = height, width
+        _kept.arrays = (
+            np.empty((height, 3, padded), np.float32),
+            np.empty((height, width + 1, 3), np.int32),
+            np.empty((height, padded), np.float32),
+            np.empty((height, padded), np.int32),
+        )
+    arrays: tuple[F32, I32, F32, I32] = _kept.arrays
+    return arrays
 
 
 def _seeds(height: int, width: int, count: int) -> tuple[F64, float]:
@@ -93,48 +116,50 @@ _TABLES = _tables()
 
 
 @numba.njit(cache=True, nogil=True)
-def _lab(rgb_HW3: NDArray[np.uint8], share_C256: NDArray[np.uint64], root: I32) -> tuple[F32, I32]:
+def _lab(rgb_HW3: NDArray[np.uint8], share_C256: NDArray[np.uint64], root: I32, lab_H3M: F32, sum_HW3: I32) -> None:
     """Lab in steps of 1/4 [H, 3, M], 0 in the padding, and its running sums along rows [H, W+1, 3]."""
     height, width = rgb_HW3.shape[:2]
-    lab_H3M = np.empty((height, 3, width + _BLOCK), np.float32)
-    sum_HW3 = np.empty((height, width + 1, 3), np.int32)
     mask = np.uint64((1 << 14) - 1)
     for y in range(height):
         rgb_W3, sum_W3 = rgb_HW3[y], sum_HW3[y]
         light_M, a_M, b_M = lab_H3M[y, 0], lab_H3M[y, 1], lab_H3M[y, 2]
         lab_H3M[y, :, width:] = 0
-        sum_W3[0] = 0
-        lights = as_ = bs = 0
         for x in range(width):
             xyz = share_C256[0, rgb_W3[x, 0]] + share_C256[1, rgb_W3[x, 1]] + share_C256[2, rgb_W3[x, 2]]
             root_x = root[xyz >> np.uint64(49)]
             root_y = root[xyz >> np.uint64(28) & mask]
             root_z = root[xyz >> np.uint64(7) & mask]
-            light = ((4 * 116 * root_y + (1 << 15)) >> 16) - 4 * 16
-            a = (4 * 500 * (root_x - root_y) + (1 << 15)) >> 16
-            b = (4 * 200 * (root_y - root_z) + (1 << 15)) >> 16
-            light_M[x], a_M[x], b_M[x] = light, a, b
-            lights, as_, bs = lights + light, as_ + a, bs + b
-            sum_W3[x + 1, 0], sum_W3[x + 1, 1], sum_W3[x + 1, 2] = lights, as_, bs
-    return lab_H3M, sum_HW3
+            light_M[x] = ((4 * 116 * root_y + (1 << 15)) >> 16) - 4 * 16
+            a_M[x] = (4 * 500 * (root_x - root_y) + (1 << 15)) >> 16
+            b_M[x] = (4 * 200 * (root_y - root_z) + (1 << 15)) >> 16
+        light = a = b = np.int32(0)
+        sum_W3[0] = 0
+        for x in range(width):  # a loop of its own: running sums would keep the other one from vector registers
+            light, a, b = light + np.int32(light_M[x]), a + np.int32(a_M[x]), b + np.int32(b_M[x])
+            sum_W3[x + 1, 0], sum_W3[x + 1, 1], sum_W3[x + 1, 2] = light, a, b
 
 
 @numba.njit(cache=True, nogil=True)
 def _cluster(
-    lab_H3M: F32, sum_HW3: I32, centre_K5: F64, spacing: float, weight: float, iterations: int, stride: int
-) -> I32:
+    lab_H3M: F32,
+    sum_HW3: I32,
+    centre_K5: F64,
+    spacing: float,
+    weight: float,
+    iterations: int,
+    stride: int,
+    best_HM: F32,
+    label_HM: I32,
+) -> None:
     """Labels [H, M] of the nearest centre, K where none is within `spacing`."""
-    height, width = sum_HW3.shape[0], sum_HW3.shape[1] - 1
+    width = sum_HW3.shape[1] - 1
     for k in range(len(centre_K5)):
         y, x = int(centre_K5[k, 0]), int(centre_K5[k, 1])
         centre_K5[k, 2:] = lab_H3M[y, :, x]
-    best_HM = np.empty((height, lab_H3M.shape[2]), np.float32)
-    label_HM = np.empty(best_HM.shape, np.int32)
     for i in range(iterations):
         _assign(lab_H3M, centre_K5, width, spacing, weight, i % stride, stride, best_HM, label_HM)
         _move(label_HM, sum_HW3, i % stride, stride, centre_K5)
     _assign(lab_H3M, centre_K5, width, spacing, weight, 0, 1, best_HM, label_HM)
-    return label_HM
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "nnan", "nsz"})
