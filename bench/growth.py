@@ -1,4 +1,4 @@
-"""Cost of every step as its work grows, drawn on logarithmic axes: `python -m bench.growth` writes docs/figures/growth.png.
+"""Cost of every step as its work grows: `python -m bench.growth` draws docs/figures/growth.png on logarithmic axes.
 
 Each curve is processor time over that of its smallest work. Beside them stands what is proportional to the work: no
 step may rise more steeply.

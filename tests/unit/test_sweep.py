@@ -180,3 +180,16 @@ def test_misuse_is_refused():
         Sweep(2, [0.5]).confusion(0.5)
     with pytest.raises(ValueError, match="ascend"):
         Sweep(2, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("thresholds", [[0.0, 0.1, 0.5, 0.9], [-0.5, 0.0, 0.3], [0.25, 1.0]])
+def test_half_scores_at_chosen_thresholds_count_as_float_scores(thresholds):
+    for score_KHW, ids, truth_HW in images(5, 12):
+        signed_KHW = (score_KHW - np.float16(0.2)).astype(np.float16)
+        halves, floats = Sweep(CLASSES, thresholds, full=True), Sweep(CLASSES, thresholds, full=True)
+        halves.add(halves.count(signed_KHW, ids, truth_HW))
+        floats.add(floats.count(signed_KHW.astype(np.float32), ids, truth_HW))
+        for threshold in thresholds:
+            assert (halves.confusion(threshold) == floats.confusion(threshold)).all()
+            assert (halves.at(threshold).hit == floats.at(threshold).hit).all()
+            assert (halves.at(threshold).predicted == floats.at(threshold).predicted).all()

@@ -159,15 +159,21 @@ def _count_runs(
     column_of: np.ndarray,
     pairs: np.ndarray,
 ) -> None:
-    """Count eight pixels at once where all eight are equal in both maps, as most are."""
+    """Count eight pixels at once where all eight are equal in both maps, as most are, runs of them in a register."""
     ones, last = np.uint64(0x0101010101010101), np.uint64(0xFF)
+    run_t = run_p = np.uint64(0)
+    run = 0
     for i in range(len(truth)):
         t, p = truth[i], prediction[i]
-        if t == (t & last) * ones and p == (p & last) * ones:
-            pairs[row_of[t & last], column_of[p & last]] += 8
+        if t == run_t and p == run_p:
+            run += 8
+        elif t == (t & last) * ones and p == (p & last) * ones:
+            pairs[row_of[run_t & last], column_of[run_p & last]] += run
+            run_t, run_p, run = t, p, 8
         else:
             for shift in range(np.uint64(0), np.uint64(64), np.uint64(8)):
                 pairs[row_of[(t >> shift) & last], column_of[(p >> shift) & last]] += 1
+    pairs[row_of[run_t & last], column_of[run_p & last]] += run
 
 
 @numba.njit(cache=True, nogil=True)

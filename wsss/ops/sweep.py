@@ -18,6 +18,8 @@ from wsss.errors import UserError
 from wsss.ops.metrics import IGNORE, Convention, Tally, means
 from wsss.ops.scores import ONE_BITS, background_alpha, half_below
 
+POSITIVE_HALVES = np.arange(2**15, dtype=np.uint16).view(np.float16).astype(np.float32)
+NO_TABLE, NO_THRESHOLDS = np.empty(0, np.uint16), np.empty(0, np.float32)
 HALF_THRESHOLDS = np.arange(ONE_BITS + 1, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
@@ -53,6 +55,11 @@ class Sweep:
         self.thresholds = HALF_THRESHOLDS if thresholds is None else np.asarray(thresholds, np.float32)
         if (np.diff(self.thresholds) <= 0).any():
             raise ValueError("thresholds of a sweep must ascend")
+        # the bin of every half score, where none below 0 can be above a threshold
+        by_table = not self.half and self.thresholds[:1] >= 0
+        self._bin_of_half = (
+            np.searchsorted(self.thresholds, POSITIVE_HALVES).astype(np.uint16) if by_table else NO_TABLE
+        )
         self.classes = classes
         bins = len(self.thresholds) + 1
         self._predicted_CB = np.zeros((classes, bins), np.int64)
@@ -75,13 +82,13 @@ class Sweep:
         pairs_CRB = np.zeros((self.classes, rows, bins) if full else (0, 0, 0), np.uint32)
         truth_HW = np.ascontiguousarray(truth_HW, np.uint8)
         histograms = (predicted_RB, hit_RB, truth_256, pairs_CRB)
-        if self.half:
+        if score_KHW.dtype == np.float16 and (self.half or len(self._bin_of_half)):
             # as int16, negative scores lie below every threshold, and those above 1 in the last bin
             half_KHW = np.ascontiguousarray(score_KHW).view(np.int16)
-            _count(half_KHW, truth_HW, ids_R, np.empty(0, np.float32), np.int16(0), *histograms)
+            _count(half_KHW, truth_HW, ids_R, NO_THRESHOLDS, self._bin_of_half, np.int16(0), *histograms)
         else:
             score_KHW = np.ascontiguousarray(score_KHW, np.float32)
-            _count(score_KHW, truth_HW, ids_R, self.thresholds, np.float32(-np.inf), *histograms)
+            _count(score_KHW, truth_HW, ids_R, self.thresholds, NO_TABLE, np.float32(-np.inf), *histograms)
         truth_256[IGNORE] = 0
         if truth_256[self.classes :].any():
             value = self.classes + int(np.flatnonzero(truth_256[self.classes :])[0])
@@ -171,13 +178,14 @@ def _count(
     truth_HW: np.ndarray,
     ids_R: np.ndarray,
     thresholds: np.ndarray,
+    bin_of_half: np.ndarray,
     lowest: np.number,
     predicted_RB: np.ndarray,
     hit_RB: np.ndarray,
     truth_256: np.ndarray,
     pairs_CRB: np.ndarray,
 ) -> None:
-    """Histograms of one image; without thresholds the score itself (a half pattern as int16) is the bin."""
+    """Histograms of one image; without thresholds, a score (a half pattern as int16) is its bin or has it in a table."""
     best_W = np.empty(truth_HW.shape[1], score_KHW.dtype)
     row_W = np.empty(truth_HW.shape[1], np.uint8)
     for y in range(len(truth_HW)):
@@ -193,7 +201,10 @@ def _count(
             truth_256[label] += 1
             if label == IGNORE:
                 continue
-            bin = np.searchsorted(thresholds, best_W[x]) if len(thresholds) else int(best_W[x])
+            if len(thresholds):
+                bin = np.searchsorted(thresholds, best_W[x])
+            else:
+                bin = int(bin_of_half[int(best_W[x])]) if len(bin_of_half) else int(best_W[x])
             bin = np.uint64(min(bin, predicted_RB.shape[1] - 1))
             predicted_RB[row, bin] += 1
             if label == 0:
