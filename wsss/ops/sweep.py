@@ -185,7 +185,7 @@ def _count(
     truth_256: np.ndarray,
     pairs_CRB: np.ndarray,
 ) -> None:
-    """Histograms of one image; without thresholds, a score (a half pattern as int16) is its bin or has it in a table."""
+    """Histograms of one image; without thresholds a score, a half pattern as int16, is the bin or has it in a table."""
     best_W = np.empty(truth_HW.shape[1], score_KHW.dtype)
     row_W = np.empty(truth_HW.shape[1], np.uint8)
     for y in range(len(truth_HW)):
