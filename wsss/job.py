@@ -23,7 +23,7 @@ from wsss import devices, fence, files, warm
 from wsss.errors import UserError
 from wsss.files import sha256, write_text
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "numba", "opencv-python-headless")
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-image", "pydensecrf2", "numba", "opencv-python-headless")
 
 
 OUTSIDE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
