@@ -109,9 +109,11 @@ def test_a_damaged_checkpoint_starts_afresh_and_says_so(tmp_path, undisturbed, k
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f".result.{dead.pid}.tmp").write_text("half")
-    (tmp_path / f".other.{dead.pid}.tmp").write_text("of another target")
-    (tmp_path / f".result.{os.getppid()}.tmp").write_text("of a living process")
+    host = os.uname().nodename.partition(".")[0]
+    (tmp_path / f".result.{host}-{dead.pid}.tmp").write_text("half")
+    (tmp_path / f".result.else-{host}-{os.getppid()}.tmp").write_text("of another machine, which this one superseded")
+    (tmp_path / f".other.{host}-{dead.pid}.tmp").write_text("of another target")
+    (tmp_path / f".result.{host}-{os.getppid()}.tmp").write_text("of a living process")
     write_text(tmp_path / "result", "whole")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"result", f".other.{dead.pid}.tmp", f".result.{os.getppid()}.tmp"}
+    assert left == {"result", f".other.{host}-{dead.pid}.tmp", f".result.{host}-{os.getppid()}.tmp"}
