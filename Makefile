@@ -6,6 +6,8 @@ CORES ?= 2
 # One thread per job: two small trainings side by side beat one on two threads.
 DEMO_THREADS := --set-threads classify=1 affinity=1 segment=1 cam=1 walk=1 predict=1 words=1 evaluate=1
 export PYTHONHASHSEED := 0
+# Where it is set, each of a run's many processes compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-slurm bench environment lint format clean
 

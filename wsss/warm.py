@@ -63,14 +63,16 @@ def serve(command: Sequence[str]) -> int:
         running = subprocess.Popen(command, env=os.environ | {ADDRESS: address})
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: running.send_signal(number))
-        _load()
-        forks: set[int] = set()
+        loaded, forks = False, set[int]()
         while running.poll() is None:
             forks = {pid for pid in forks if os.waitpid(pid, os.WNOHANG) == (0, 0)}
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
+            if not loaded:
+                _load()
+                loaded = True
             pid = os.fork()
             if not pid:
                 signal.signal(signal.SIGINT, interrupt)
