@@ -39,13 +39,14 @@ def slic(
     segments: int = 300,
     compactness: float = 10.0,
     iterations: int = 10,
-    subsample: int = 3,
+    subsample: int = 6,
 ) -> I32:
     """Superpixel labels int32 [H, W], 0..N-1 in the order of their first pixels, each of them 4-connected.
 
     rgb_HW3: sRGB uint8 [H, W, 3]. `segments`: how many are wanted; N is that number, or less in an image of
     few more pixels than that. `compactness` (paper section III-B: m): colour distance in Lab that weighs as much as a
-    distance of S = sqrt(H W / segments) pixels. `subsample`: 1 uses every row in every iteration. Uses one thread.
+    distance of S = sqrt(H W / segments) pixels. `subsample`: 1 uses every row in every iteration; it is at most S/4, so
+    that an iteration sees four rows of a segment. Uses one thread.
     ValueError for another shape or dtype, UserError for settings outside their range.
     """
     if rgb_HW3.dtype != np.uint8 or rgb_HW3.ndim != 3 or rgb_HW3.shape[2] != 3 or rgb_HW3.size == 0:
