@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from isal.isal_zlib import crc32
 
 from wsss.errors import UserError
 from wsss.files import atomic_write
@@ -94,7 +95,7 @@ class Writer:
         self._guarded(self._stream.write, record)
         self._ids[id] = None
         self._lengths.append(len(record))
-        self._checksums.append(zlib.crc32(record))
+        self._checksums.append(crc32(record))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,7 +105,7 @@ class Writer:
     def _finish(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             index = _dump({"ids": list(self._ids), "lengths": self._lengths, "checksums": self._checksums})
-            footer = FOOTER.pack(ALIGN + sum(self._lengths), len(index), zlib.crc32(index), END_MAGIC)
+            footer = FOOTER.pack(ALIGN + sum(self._lengths), len(index), crc32(index), END_MAGIC)
             self._guarded(self._stream.write, index + footer)
             self._guarded(self._stream.flush)
 
@@ -155,7 +156,7 @@ class Store:
         start = ALIGN if position == self._first[shard] else int(self._ends[position - 1])
         view = memoryview(self._maps[shard])[start : int(self._ends[position])]
         try:
-            if zlib.crc32(view) != self._checksums[position]:
+            if crc32(view) != self._checksums[position]:
                 raise ValueError("checksum differs")
             return _decode(view)
         except (ValueError, KeyError, TypeError, struct.error, zlib.error) as error:
@@ -209,7 +210,7 @@ def _read_index(data: mmap.mmap) -> _Index:
     if end_magic != END_MAGIC or start < ALIGN or start + length + FOOTER.size != len(data):
         raise ValueError("wrong last bytes")
     text = data[start : start + length]
-    if zlib.crc32(text) != checksum:
+    if crc32(text) != checksum:
         raise ValueError("checksum of the index differs")
     columns = json.loads(text)
     ids: list[str] = columns["ids"]
