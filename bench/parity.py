@@ -1,7 +1,8 @@
 """Does bf16 change a method's results? `python -m bench.parity` draws docs/figures/parity.png.
 
-The demo's CAM network is trained longer on the built-in data, three times: in float32 (NCHW), in bf16 (channels_last) from the
-same seed, and in float32 from another seed, whose differences are those of chance. Maps are inferred in float32.
+The demo's CAM network is trained longer on the built-in data, three times: in float32 (NCHW), in bf16 (channels_last)
+from the same seed, and in float32 from another seed, whose differences are those of chance. Maps are inferred in
+float32.
 """
 
 import csv
