@@ -36,11 +36,13 @@ def node_cut_off(cluster: Cluster, job: str) -> None:
     """SLURM takes the node for dead and starts the job again; the first copy lives on and must stop by itself."""
     node = cluster.slurm.client("squeue", "-h", "-j", job, "-o", "%N").strip()
     older = cluster.process("classify.py")
-    older.resume()
+    older.resume()  # who stands still when its parent dies gets a SIGHUP
     cluster.slurm.kill_node(node, jobs=False)
+    older.suspend()
     assert older.is_running()
     cluster.slurm.replace_node(node)
     cluster.went_on()
+    older.resume()
     wait("the end of the first copy", PATIENCE_S, lambda: not older.is_running() or older.status() == "zombie")
 
 
@@ -51,7 +53,7 @@ def test_a_training_outlives_whatever_slurm_does_to_it(cluster, undisturbed):
     assert "classify: [16000, 720]" in text
     profile.write_text(text.replace("classify: [16000, 720]", 'classify: ["(300 if attempt == 1 else 16000)", 720]'))
     cluster.start()
-    for fault in (requeue, cancellation, preemption, node_failure, node_cut_off, time_limit):
+    for fault in (requeue, cancellation, preemption, node_failure, time_limit, node_cut_off):
         with cluster.training() as (job, before):
             fault(cluster, job)
         after = cluster.went_on()
