@@ -13,7 +13,7 @@ import yaml
 from markupsafe import Markup
 
 from wsss.costs import Cost
-from wsss.curves import loss_curve, threshold_curve
+from wsss.curves import in_the_dark, loss_curve, threshold_curve
 from wsss.errors import UserError
 from wsss.files import write_text
 from wsss.table_formats import STYLE, fragment
@@ -139,19 +139,19 @@ def _score(result: Mapping[str, Any] | None) -> tuple[str, str]:
 
 def _threshold_plot(label: str, content: Mapping[str, Any]) -> dict[str, str]:
     curve, rules = content["curve"], content["rules"]
-    return _plot(label, content["split"], lambda to, dark: threshold_curve(curve, rules, to, dark=dark))
+    return _plot(label, content["split"], lambda to: threshold_curve(curve, rules, to))
 
 
 def _loss_plot(label: str, path: Path) -> dict[str, str]:
-    return _plot(label, "", lambda to, dark: loss_curve(path, to, dark=dark))
+    return _plot(label, "", lambda to: loss_curve(path, to))
 
 
-def _plot(label: str, detail: str, draw: Callable[[Path, bool], None]) -> dict[str, str]:
+def _plot(label: str, detail: str, draw: Callable[[Path], None]) -> dict[str, str]:
     """A plot for light and for dark pages, as data addresses."""
     with tempfile.TemporaryDirectory() as folder:
         light, dark = Path(folder, "light.svg"), Path(folder, "dark.svg")
-        draw(light, False)
-        draw(dark, True)
+        draw(light)
+        dark.write_text(in_the_dark(light.read_text()))
         return {"label": label, "detail": detail, "light": _embed(light), "dark": _embed(dark)}
 
 
