@@ -14,7 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import torch
 
-from bench.measure import Row, keep_memory
+from bench.measure import Row
+from wsss.training import keep_freed_memory
 
 STEPS = ("superpixels", "walks", "crf", "scores", "files", "training")
 COLUMNS = ("step", "anchor", "ours_ms", "anchor_ms", "ratio", "goal", "max_difference")
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("steps", nargs="*", choices=[*STEPS, []], default=list(STEPS), metavar="STEP")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    keep_memory()
+    keep_freed_memory()
     table = _read()
     for step in parser.parse_args().steps:
         for row in importlib.import_module(f"bench.{step}").rows():

@@ -51,15 +51,6 @@ def interleaved(*candidates: Callable[[], object], rounds: int = 7) -> list[floa
     return [median(kept) for kept in times]
 
 
-def keep_memory() -> None:
-    """Let the C library keep freed memory (glibc), so that no candidate pays for fresh pages that another returned."""
-    trim_threshold, map_threshold, most = -1, -3, 1 << 30
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(trim_threshold, most)
-        library.mallopt(map_threshold, most)
-
-
 def peak_extra_mb(action: Callable[[], object]) -> float:
     """Largest growth of this process's resident memory during a call, in MB (Linux)."""
     gc.collect()

@@ -1,7 +1,8 @@
 """Stage `classify`: train a network from image-level labels. Masks cannot be reached from here."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from wsss.data.manifest import Sample, read_manifest
 from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
 from wsss.networks import train as train_network
+
+KEPT_BYTES = 2**28
+"""Memory for guides that later epochs use again."""
 
 
 def train(*, data: str, split: str, method: str, data_options: dict[str, Any] | None = None, **training: Any) -> None:
@@ -24,15 +28,31 @@ def train(*, data: str, split: str, method: str, data_options: dict[str, Any] | 
         raise UserError(f"{data}: no image of split '{split}' has a label; correct the labels")
 
     guide = getattr(importlib.import_module(f"wsss.methods.{method}"), "guide", None)
+    guide = guide and _kept(partial(guide, **data_options or {}))
 
     def arrays(augment: Augmentation, sample: Sample, rng: np.random.Generator) -> dict[str, np.ndarray]:
         rgb_HW3, labels_C = read_rgb(sample.image), multi_hot(sample, count)
         if guide is None:
             return {"image": augment(rgb_HW3, rng)[0], "labels": labels_C}
-        image_3HW, guide_HW = augment(rgb_HW3, rng, guide(rgb_HW3, **data_options or {}), outside=-1)
+        image_3HW, guide_HW = augment(rgb_HW3, rng, guide(sample.id, rgb_HW3), outside=-1)
         return {"image": image_3HW, "labels": labels_C, "guide": np.asarray(guide_HW)}
 
     train_network(samples, count, arrays, method=method, chance=chance_loss(samples, count), **training)
+
+
+def _kept(guide: Callable[[np.ndarray], np.ndarray]) -> Callable[[str, np.ndarray], np.ndarray]:
+    """`guide` by an image's id; the first ones stay in memory, as many as KEPT_BYTES hold."""
+    kept: dict[str, np.ndarray] = {}
+
+    def remember(id: str, rgb_HW3: np.ndarray) -> np.ndarray:
+        if (found_HW := kept.get(id)) is not None:
+            return found_HW
+        made_HW = guide(rgb_HW3)
+        if made_HW.nbytes * (len(kept) + 1) <= KEPT_BYTES:
+            kept[id] = made_HW
+        return made_HW
+
+    return remember
 
 
 def chance_loss(samples: Sequence[Sample], num_classes: int) -> float:

@@ -82,6 +82,7 @@ class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = folder / "slurm.conf"
+        self.cut_off: list[psutil.Process] = []
         self.environment = os.environ | {
             "SLURM_CONF": str(self.config),
             "PATH": f"{folder}/bin:{os.environ['PATH']}",
@@ -106,6 +107,7 @@ class Sandbox:
         self.client("scancel", "--full", "--signal=KILL", "--user=root")
         for node in NODES:
             self.kill_node(node)
+        end(self.cut_off)
         for file in (self.folder / "slurmctld.pid", self.folder / "munge" / "pid"):
             end([psutil.Process(int(file.read_text()))] if file.exists() else [])
 
@@ -117,16 +119,37 @@ class Sandbox:
     def start_node(self, node: str) -> None:
         self._daemon("slurmd", "-N", node, "-f", str(self.config))
 
-    def kill_node(self, node: str, *, jobs: bool = True) -> None:
-        """The node dies at once: its daemon, its steps and, unless it is only cut off, all that they started."""
-        file = self.folder / f"slurmd.{node}.pid"
-        dead = [psutil.Process(int(file.read_text()))] if file.exists() else []
-        spool = {path.name.split("_")[1].split(".")[0] for path in (self.folder / "spool" / node).glob(f"{node}_*")}
-        for step in self._steps():
-            if " ".join(step.cmdline()).partition("[")[2].partition(".")[0] in spool:  # slurmstepd: [141.batch]
-                dead += [*(step.children(recursive=True) if jobs else []), step]
+    def kill_node(self, node: str) -> None:
+        """The node dies at once: its daemon, its steps, and all that they started."""
+        dead = self._daemon_of(node)
+        for step in self._steps_of(node):
+            dead += [*step.children(recursive=True), step]
         end(dead)
+
+    def cut_off_node(self, node: str) -> None:
+        """The node is out of reach and taken for dead, but what runs there goes on.
+
+        Its state on disk is gone too, so that `replace_node` brings a new machine of the same name.
+        """
+        steps = self._steps_of(node)
+        for step in steps:
+            step.suspend()
+        self.cut_off += steps
+        end(self._daemon_of(node))
+        shutil.rmtree(self.folder / "spool" / node)
+        (self.folder / "spool" / node).mkdir()
+        self.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+
+    def _daemon_of(self, node: str) -> list[psutil.Process]:
+        file = self.folder / f"slurmd.{node}.pid"
+        found = [psutil.Process(int(file.read_text()))] if file.exists() else []
         file.unlink(missing_ok=True)
+        return found
+
+    def _steps_of(self, node: str) -> list[psutil.Process]:
+        jobs = {path.name.split("_")[1].split(".")[0] for path in (self.folder / "spool" / node).glob(f"{node}_*")}
+        # slurmstepd: [141.batch]
+        return [step for step in self._steps() if " ".join(step.cmdline()).partition("[")[2].partition(".")[0] in jobs]
 
     def replace_node(self, node: str) -> None:
         """Let the controller notice that a node was lost, and bring it back."""

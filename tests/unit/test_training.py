@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.reliability.train_program import RECIPE, Net, sample
+from wsss import classify
 from wsss.classify import chance_loss
 from wsss.data.manifest import Sample
 from wsss.errors import UserError
@@ -110,3 +111,17 @@ def test_the_history_covers_every_step_once(tmp_path):
     assert rows.dtype.names == ("step", "epoch", "lr", "loss", "square", "size")
     assert rows["step"].tolist() == list(range(1, 51))
     assert np.allclose(rows["loss"], rows["square"] + rows["size"])
+
+
+def test_guides_are_made_once_per_image_while_memory_lasts(monkeypatch):
+    made = []
+
+    def guide(rgb_HW3: np.ndarray) -> np.ndarray:
+        made.append(rgb_HW3.shape)
+        return np.full(rgb_HW3.shape[:2], len(made), np.int32)
+
+    monkeypatch.setattr(classify, "KEPT_BYTES", 2 * 4 * 6)
+    remembered, rgb_HW3 = classify._kept(guide), np.zeros((2, 3, 3), np.uint8)
+    first = [int(remembered(id, rgb_HW3)[0, 0]) for id in "abc"]
+    assert first == [1, 2, 3]
+    assert [int(remembered(id, rgb_HW3)[0, 0]) for id in "abc"] == [1, 2, 4]  # the third did not fit
