@@ -21,7 +21,7 @@ test: environment
 # Faults, on a SLURM of its own in this machine; installs it where it may (Debian, as root), else the tests skip and say why.
 test-slurm: environment
 	sh tests/slurm/install.sh
-	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n 0 -rs tests/slurm tests/workflow/test_kills.py
+	WSSS_TEST_SLURM=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile -rs tests/workflow/test_kills.py tests/slurm
 
 # Speed of every step beside what is commonly used; STEPS="crf scores" runs some. Several minutes on an idle core.
 bench: environment

@@ -6,6 +6,7 @@ is sent back, and so on.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -189,8 +190,10 @@ class Sandbox:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports on which nobody listens."""
-    for first in range(17800, 19800, 20):
+    """The first of `count` neighbouring ports on which nobody listens; two sandboxes may look at the same time."""
+    firsts = list(range(17800, 19800, 20))
+    random.shuffle(firsts)
+    for first in firsts:
         if all(_free(first + number) for number in range(count)):
             return first
     raise RuntimeError("no free ports")
