@@ -141,10 +141,15 @@ def check(configfile: Config = None) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def warm(context: typer.Context) -> None:
-    """Run a command (snakemake with its arguments) whose jobs are forks of one process: no time lost on imports."""
-    from wsss.warm import serve
+    """Run a command (snakemake with its arguments) whose jobs are forks of one process: no time lost on imports.
 
-    raise typer.Exit(serve(context.args))
+    Without a command: compile the kernels, so that no job has to.
+    """
+    from wsss.warm import load, serve
+
+    if context.args:
+        raise typer.Exit(serve(context.args))
+    load()
 
 
 if __name__ == "__main__":

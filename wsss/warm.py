@@ -71,7 +71,7 @@ def serve(command: Sequence[str]) -> int:
             except TimeoutError:
                 continue
             if not loaded:
-                _load()
+                load()
                 loaded = True
             pid = os.fork()
             if not pid:
@@ -84,16 +84,23 @@ def serve(command: Sequence[str]) -> int:
         return running.returncode
 
 
-def _load() -> None:
-    """Import what jobs import, and call the kernels that most of them call: loading one takes up to half a second."""
+def load() -> None:
+    """Import what jobs import, and call the kernels that many of them call.
+
+    To load a kernel takes up to half a second; to compile all of them, once on a machine, half a minute.
+    """
     for name in (*STAGES, *MODULES):
         importlib.import_module(f"wsss.{name}")
     import numpy as np
+    import torch
 
     from wsss.data.transforms import Augmentation
+    from wsss.ops.crf import PRESETS, crf, unary_from_labels
     from wsss.ops.metrics import confusion
+    from wsss.ops.random_walk import edge_affinity, walk
     from wsss.ops.scores import enlarge, labels_at
     from wsss.ops.slic import slic
+    from wsss.ops.superpixel_pooling import pool
     from wsss.ops.sweep import Sweep
 
     rgb_HW3, label_HW = np.zeros((32, 32, 3), np.uint8), np.zeros((32, 32), np.uint8)
@@ -101,7 +108,10 @@ def _load() -> None:
     score_KHW = enlarge(np.zeros((1, 8, 8), np.float16), label_HW.shape)
     confusion(label_HW, labels_at(score_KHW, [1], 0.5), 2)
     Sweep(2).count(score_KHW, [1], label_HW)
-    slic(rgb_HW3, segments=4)
+    guide_HW = slic(rgb_HW3, segments=4)
+    pool(torch.zeros(1, 1, 8, 8), guide_HW[None])
+    crf(rgb_HW3, unary_from_labels(label_HW, 2, 0.7), PRESETS["psa"])
+    walk(score_KHW[:, :8, :8], edge_affinity(np.zeros((8, 8), np.float32), 2), 2, beta=1.0, steps=2)
 
 
 def _run(connection: socket.socket) -> NoReturn:

@@ -77,3 +77,8 @@ def test_a_fork_dies_with_its_script(killed):
     time.sleep(0.5)
     stat = Path("/proc", str(fork), "stat")
     assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_without_a_command_the_kernels_are_compiled():
+    answer = warm()
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
