@@ -119,8 +119,9 @@ def _draw(
     m_3, s_3 = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     affine = (1 / (255 * s_3)).astype(np.float32), (-m_3 / s_3).astype(np.float32)
     cut = 0.0 if interpolation == "pillow_bicubic" else 1e6
-    image_HW3 = np.ascontiguousarray(image_HW3)
-    render(image_HW3, out_3HW, corner, row_H, row_weight_HT, col_W, col_weight_WT, *affine, cut)
+    rgba_HW4 = cv2.cvtColor(np.ascontiguousarray(image_HW3), cv2.COLOR_RGB2RGBA)
+    pixel_HW = rgba_HW4.view("<u4")[..., 0]
+    render(pixel_HW, out_3HW, corner, row_H, row_weight_HT, col_W, col_weight_WT, *affine, cut)
     return out_3HW
 
 

@@ -76,7 +76,7 @@ def _kernel(x: float, reach: float, a: float) -> float:
 
 @njit(nogil=True, cache=True, fastmath=_FAST_MATH)
 def render(
-    image_HW3: U8,
+    pixel_HW: NDArray[np.uint32],
     out_3HW: F32,
     at: tuple[int, int],
     row_N: NDArray[np.uint32],
@@ -89,6 +89,7 @@ def render(
 ) -> None:
     """Filter an image, scale and shift its channels, write them into `out_3HW` from corner `at`, 0 around.
 
+    A pixel is red + green 2^8 + blue 2^16 + anything 2^24.
     Only the outputs of the given rows and columns exist; reversed columns mirror them. Values are limited to
     0..255 before the scaling, and between the passes to -cut..255+cut (Pillow: 0; OpenCV: no limit). Nothing
     is rounded, so the result is within about one grey level of the library's. (Pillow shrinks images twice as
@@ -99,26 +100,27 @@ def render(
     bottom, right = top + height, left + width
     out_3HW[:, :top] = 0
     out_3HW[:, bottom:] = 0
-    packed_W = np.zeros(max(image_HW3.shape[1], int(col_N.max()) + col_weight_NT.shape[1]), np.int64)
+    packed_W = np.zeros(max(pixel_HW.shape[1], int(col_N.max()) + col_weight_NT.shape[1]), np.int64)
     sum_W, share_NT = np.empty(width, np.int64), _fixed_point(col_weight_NT)
     row_share_NT = np.zeros((height, (row_taps + 3) // 4 * 4), np.float32)  # four taps at a time
     row_share_NT[:, :row_taps] = row_weight_NT
     ring_T3W = np.zeros((row_taps, 3, width), np.float32)
-    low, high = np.float32(-cut), np.float32(255 + cut)
+    low, high, middle = np.float32(-cut), np.float32(255 + cut), np.float32(BIAS / ONE)
     ready = np.int64(row_N[0])
-    last = np.int64(image_HW3.shape[0])
+    last = np.int64(pixel_HW.shape[0])
     for y in range(height):
         first = np.int64(row_N[y])
         ready = max(ready, first)
         while ready < min(first + row_taps, last):
-            for i in range(image_HW3.shape[1]):
-                red, green, blue = image_HW3[ready, i]
-                packed_W[i] = np.int64(red) | np.int64(green) << FIELD | np.int64(blue) << 2 * FIELD
+            pixel_W = pixel_HW[ready]
+            for i in range(len(pixel_W)):
+                pixel = np.int64(pixel_W[i])
+                packed_W[i] = pixel & 0xFF | (pixel & 0xFF00) << FIELD - 8 | (pixel & 0xFF0000) << 2 * FIELD - 16
             _filter_row(packed_W, sum_W, col_N, share_NT)
             for c in range(3):
                 ring_W = ring_T3W[ready % row_taps, c]
                 for x in range(width):
-                    value = np.float32(np.int32(sum_W[x] >> FIELD * c & MASK) - BIAS) * np.float32(1 / ONE)
+                    value = np.float32(np.int32(sum_W[x] >> FIELD * c & MASK)) * np.float32(1 / ONE) - middle
                     ring_W[x] = min(max(value, low), high)
             ready += 1
         for c in range(3):
