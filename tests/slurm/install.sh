@@ -14,5 +14,6 @@ if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-{ apt-get update -qq && apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; } >/dev/null ||
+packages="slurmctld slurmd slurm-client munge"
+timeout 300 sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages" >/dev/null ||
     echo "SLURM could not be installed" >&2
