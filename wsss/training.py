@@ -71,7 +71,7 @@ def optimiser(
 
 
 def seed_everything(seed: int, threads: int) -> torch.device:
-    """Seed torch, bound its threads, and choose the device."""
+    """Seed torch, bound its threads, keep freed memory, and choose the device."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     keep_freed_memory()

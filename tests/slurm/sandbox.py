@@ -121,11 +121,12 @@ class Sandbox:
         self._daemon("slurmd", "-N", node, "-f", str(self.config))
 
     def kill_node(self, node: str) -> None:
-        """The node dies at once: its daemon, its steps, and all that they started."""
+        """The node dies: its daemon, its steps, and all that they started."""
         dead = self._daemon_of(node)
         for step in self._steps_of(node):
             dead += [*step.children(recursive=True), step]
         end(dead)
+        self._lost(node)
 
     def cut_off_node(self, node: str) -> None:
         """The node is out of reach and taken for dead, but what runs there goes on.
@@ -139,6 +140,15 @@ class Sandbox:
         end(self._daemon_of(node))
         shutil.rmtree(self.folder / "spool" / node)
         (self.folder / "spool" / node).mkdir()
+        self._lost(node)
+
+    def replace_node(self, node: str) -> None:
+        """Bring a lost node back."""
+        self.start_node(node)
+        self.client("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
+    def _lost(self, node: str) -> None:
+        """The controller notices at once."""
         self.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
 
     def _daemon_of(self, node: str) -> list[psutil.Process]:
@@ -151,12 +161,6 @@ class Sandbox:
         jobs = {path.name.split("_")[1].split(".")[0] for path in (self.folder / "spool" / node).glob(f"{node}_*")}
         # slurmstepd: [141.batch]
         return [step for step in self._steps() if " ".join(step.cmdline()).partition("[")[2].partition(".")[0] in jobs]
-
-    def replace_node(self, node: str) -> None:
-        """Let the controller notice that a node was lost, and bring it back."""
-        self.client("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
-        self.start_node(node)
-        self.client("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
     def _steps(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
