@@ -19,6 +19,8 @@ from wsss.ops.palette import voc_palette
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN = 0xDA
+_END = b"\xff\xd9"
 _ORIENTATION = 0x0112
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _PALETTE = voc_palette().tobytes()
@@ -33,10 +35,11 @@ def read_rgb(path: str | Path) -> np.ndarray:
     """
     data = _read_bytes(path)
     with _named(path):
-        if data[:2] == b"\xff\xd8" and _jpeg_channels(data, path) in (1, 3):
+        channels, header = _jpeg_header(data, path) if data[:2] == b"\xff\xd8" else (0, b"")
+        if channels in (1, 3):
             image_HW3 = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
             if image_HW3 is not None:
-                return _upright(image_HW3, data)
+                return _upright(image_HW3, data) if b"Exif\0" in header or b"Orientation" in header else image_HW3
         with Image.open(io.BytesIO(data)) as image:
             return np.require(_rgb(ImageOps.exif_transpose(image)), np.uint8, ["C", "W"])
 
@@ -116,9 +119,9 @@ def _named(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be decoded ({reason}); copy the file again or remove it") from None
 
 
-def _jpeg_channels(data: bytes, path: str | Path) -> int:
-    """Colour components of a complete JPEG; the walk over its markers skips embedded thumbnails."""
-    position, channels = 2, 0
+def _jpeg_header(data: bytes, path: str | Path) -> tuple[int, bytes]:
+    """Colour components, and all before the pixels, of a complete JPEG; the walk over its markers skips thumbnails."""
+    position, channels, end = 2, 0, 0
     while position + 4 <= len(data):
         marker = data[position + 1]
         if marker == 0xFF:
@@ -127,14 +130,16 @@ def _jpeg_channels(data: bytes, path: str | Path) -> int:
         if marker in _START_OF_FRAME:
             channels = data[position + 9] if position + 9 < len(data) else 0
             _refuse_giant(data[position + 5 : position + 9], path)
-            if data.endswith(b"\xff\xd9"):
-                return channels
+        if marker == _START_OF_SCAN:
+            end = end or position
+            if data.endswith(_END):
+                return channels, data[:end]
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xDA:
+        if marker == _START_OF_SCAN:
             found = _NEXT_MARKER.search(data, position)
             position = found.start() if found else len(data)
-            if data[position : position + 2] == b"\xff\xd9":
-                return channels
+            if data[position : position + 2] == _END:
+                return channels, data[:end]
     raise UserError(f"{path}: JPEG is truncated or damaged; copy the file again or remove it")
 
 
@@ -146,8 +151,6 @@ def _refuse_giant(sides: bytes, path: str | Path) -> None:
 
 
 def _upright(image_HW3: np.ndarray, data: bytes) -> np.ndarray:
-    if b"Exif\0" not in data and b"Orientation" not in data:
-        return image_HW3
     with Image.open(io.BytesIO(data)) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
     if orientation in (5, 6, 7, 8):
