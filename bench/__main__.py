@@ -25,12 +25,12 @@ LATEST = Path(__file__).with_name("latest.csv")
 def main() -> None:
     """Run the steps, one after the other, on one thread."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("steps", nargs="*", choices=[*STEPS, []], default=list(STEPS), metavar="STEP")
+    parser.add_argument("steps", nargs="*", choices=[*STEPS, []], default=[], metavar="STEP")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     keep_freed_memory()
     table = _read()
-    for step in parser.parse_args().steps:
+    for step in parser.parse_args().steps or STEPS:
         for row in importlib.import_module(f"bench.{step}").rows():
             line = _line(row)
             print("  ".join(line.values()), flush=True)
