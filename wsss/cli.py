@@ -134,7 +134,7 @@ def check(configfile: Config = None) -> None:
     for line in findings:
         print(one_line(line))
     faults = [line for line in findings if not line.startswith("warning")]
-    print(f"{settings.dataset}: {len(faults)} faults, {len(findings) - len(faults)} warnings")
+    print(f"{settings.dataset}: {len(faults)} fault(s), {len(findings) - len(faults)} warning(s)")
     if faults:
         raise typer.Exit(1)
 

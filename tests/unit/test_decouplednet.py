@@ -17,7 +17,8 @@ from wsss.data.manifest import Sample
 from wsss.data.transforms import MEAN, STD, Augmentation
 from wsss.errors import UserError
 from wsss.methods import decouplednet, image_classifier
-from wsss.methods.decouplednet import Example, back_propagated, unpool
+from wsss.methods.decouplednet import Example
+from wsss.methods.decouplednet_layers import back_propagated, unpool
 from wsss.ops.scatter import scatter
 
 torch.set_num_threads(1)

@@ -9,7 +9,8 @@ from skimage.color import rgb2lab
 from skimage.segmentation import slic as skimage_slic
 
 from wsss.errors import UserError
-from wsss.ops.slic import _TABLES, _buffers, _cluster, _connected, _lab, _seeds, slic
+from wsss.ops.connectivity import connected
+from wsss.ops.slic import _TABLES, _buffers, _cluster, _lab, _seeds, slic
 
 VOC = Path(__file__).parents[3] / "shared" / "data" / "voc_mini"
 SHAPES = [(1, 1), (1, 2), (2, 1), (3, 3), (5, 7), (1, 500), (300, 2), (10, 900), (37, 50), (120, 161)]
@@ -119,9 +120,9 @@ def test_small_pieces_join_the_most_similar_neighbour():
     label_HW = (image_HW3[..., 0] == 255) + 2 * (image_HW3[..., 0] == 180).astype(np.int32)
     label_HM = np.pad(label_HW, ((0, 0), (0, 8))).astype(np.int32)
     _, sum_HW3, *_ = colours(image_HW3)
-    np.testing.assert_array_equal(_connected(label_HM, sum_HW3, 2), image_HW3[..., 0] > 0)
-    assert _connected(label_HM, sum_HW3, 3).max() == 2
-    assert _connected(label_HM, sum_HW3, 1).max() == 0
+    np.testing.assert_array_equal(connected(label_HM, sum_HW3, 2), image_HW3[..., 0] > 0)
+    assert connected(label_HM, sum_HW3, 3).max() == 2
+    assert connected(label_HM, sum_HW3, 1).max() == 0
 
 
 def explained(image_HW3, label_HW):
