@@ -25,6 +25,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
+TEST_SCORES = getattr(SETTINGS.data, "test_scores", None) or []
 VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
 MASKS = "|".join(name for name, given in SETTINGS.pseudo.items() if given.source == "ground_truth") or "none"
 WALKS = "|".join(chains.walks(SETTINGS)) or "none"

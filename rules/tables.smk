@@ -1,7 +1,7 @@
 """Tables: the paper's numbers beside ours.
 
 REQUIRED INPUTS
-    the evaluations that fill the table's cells; published/*.csv
+    the evaluations that fill the table's cells; published/*.csv; the scores of VOC's server, where given
 OUTPUTS
     <results>/tables/{paper}/{table}.csv (long form), .md, .html, .tex
 """
@@ -12,6 +12,7 @@ rule tables:
     input:
         data=DATA,
         evaluations=evaluations_of_table,
+        test_scores=TEST_SCORES,
         published=multiext("published/", "results.csv", "per_class.csv", "precision_recall.csv"),
     output:
         csv="<results>/tables/{paper}/{table}.csv",

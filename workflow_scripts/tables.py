@@ -18,4 +18,5 @@ with job.run(snakemake):
         published=Path(snakemake.input.published[0]).parent,
         out_prefix=Path(snakemake.output.csv).with_suffix(""),
         voc=config["voc"],
+        test_scores=str(snakemake.input.test_scores) or None,
     )

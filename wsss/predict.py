@@ -76,17 +76,22 @@ def infer(
 
 
 def probabilities(model: Segmenter, images: list[Tensor], size: tuple[int, int], *, flip: bool, merge: str) -> Tensor:
-    """Class probabilities (L,H,W), merged over scales (and mirror images) by mean or maximum of the softmax."""
+    """Class probabilities (L,H,W), merged over scales (and mirror images).
+
+    `merge`: mean or maximum (max) of the softmax, or the softmax of the mean logits (mean_logits).
+    """
     device = next(model.parameters()).device
-    merged_LHW = torch.zeros((), device=device)
+    merged_LHW, count = torch.zeros((), device=device), len(images) * (1 + flip)
     for image_3hw in images:
         batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if flip else image_3hw[None]
         logit_BLhw = model.logits(batch.to(device, memory_format=torch.channels_last)).float()
-        prob_BLHW = F.interpolate(logit_BLhw, size, mode="bilinear").softmax(1)
-        for prob_LHW in [prob_BLHW[0], prob_BLHW[1].flip(-1)] if flip else [prob_BLHW[0]]:
-            # Probabilities are positive, so zero is neutral for both ways of merging.
-            merged_LHW = torch.maximum(merged_LHW, prob_LHW) if merge == "max" else merged_LHW + prob_LHW
-    return merged_LHW / merged_LHW.sum(0)
+        value_BLHW = F.interpolate(logit_BLhw, size, mode="bilinear")
+        if merge != "mean_logits":
+            value_BLHW = value_BLHW.softmax(1)
+        for value_LHW in [value_BLHW[0], value_BLHW[1].flip(-1)] if flip else [value_BLHW[0]]:
+            # Probabilities are positive, so zero is neutral for the maximum too.
+            merged_LHW = torch.maximum(merged_LHW, value_LHW) if merge == "max" else merged_LHW + value_LHW
+    return (merged_LHW / count).softmax(0) if merge == "mean_logits" else merged_LHW / merged_LHW.sum(0)
 
 
 def label_map(prob_LHW: np.ndarray, image_HW3: np.ndarray, preset: str | None) -> np.ndarray:

@@ -52,6 +52,8 @@ class VocData(_Data):
     sbd: bool = True
     test: str | None = None
     """VOC2012test.tar, which only the evaluation server hands out."""
+    test_scores: str | None = None
+    """CSV of the server's answers (wsss/server_scores.py)."""
     verify_counts: bool = True
     """Compare the lists with the published counts and digests; off only for a cut-down copy."""
 
@@ -129,6 +131,7 @@ class Augment(Model):
     flip: Fraction = 0.5
     jitter: tuple[NotNegative, NotNegative, NotNegative, Annotated[Real, Field(ge=0, le=0.5)]] | None = None
     jitter_probability: Fraction = 1.0
+    interpolation: Literal["pillow_bicubic", "cv2_linear"] = "pillow_bicubic"
 
 
 class Recipe(Model):
@@ -227,12 +230,13 @@ class Pseudo(Model):
 class Predict(Model):
     """Inference of a segmentation network: scales, flip, how scales merge, and the dense CRF's preset or none.
 
+    `merge`: mean or maximum of the probabilities, or the softmax of the mean logits.
     `labels`: only the image's own classes can be predicted, as for training masks; every table flags it.
     """
 
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0]
     flip: bool = False
-    merge: Literal["mean", "max"] = "mean"
+    merge: Literal["mean", "max", "mean_logits"] = "mean"
     labels: bool = False
     crf: (
         Literal[

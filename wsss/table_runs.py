@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import UserError
+from wsss.server_scores import Run
 from wsss.table_layout import RULES
 from wsss.thresholds import read_evaluation
 
@@ -35,7 +36,7 @@ class Runs:
     """The evaluation files at hand, read once each.
 
     `voc` says whether the images are those of VOC 2012, whose test split only its server can score. A file
-    that does not exist makes a measure failed with `allow_missing`, else a UserError.
+    that does not exist makes a measure failed with `allow_missing`, else a UserError. `server` holds its answers.
     """
 
     files: Evaluations
@@ -43,6 +44,7 @@ class Runs:
     classes: tuple[str, ...]
     voc: bool = True
     allow_missing: bool = False
+    server: Mapping[Run, Mapping[str, float]] = field(default_factory=dict)
     _read: dict[Path, Content] = field(default_factory=dict)
 
     def rules(self, chain: Sequence[str], split: str) -> list[str]:
@@ -52,6 +54,10 @@ class Runs:
 
     def measure(self, chain: Sequence[str], split: str, metric: str, rule: str) -> Measure:
         """Mean and sample standard deviation of a metric over the seeds; `rule` is moot for label maps."""
+        if split == "test" and (answers := self._answers(chain, metric)):
+            absent = [str(seed) for seed in self.seeds if seed not in answers]
+            contract = {"ground_truth": "VOC server", "split": split, "seeds": ",".join(map(str, answers))}
+            return _over_seeds([*answers.values()], absent, "has no score of the server", contract)
         contents, empty = self._contents(chain, split)
         if empty is not None:
             return empty
@@ -67,10 +73,13 @@ class Runs:
         }
         if not found:
             return Measure("run", "undefined: there is nothing to score", contract=contract)
-        absent = " ".join(str(seed) for seed in self.seeds if seed not in seeds)
-        reason = f"without seed {absent}: the job failed or was not finished" if absent else ""
-        std = statistics.stdev(found) if len(found) > 1 else None
-        return Measure("run", reason, statistics.fmean(found), std, len(found), contract=contract)
+        absent = [str(seed) for seed in self.seeds if seed not in seeds]
+        return _over_seeds(found, absent, "the job failed or was not finished", contract)
+
+    def _answers(self, chain: Sequence[str], metric: str) -> dict[int, float]:
+        """The server's percentages by seed."""
+        known = {seed: self.server.get((tuple(chain), seed), {}) for seed in self.seeds}
+        return {seed: 100 * scores[metric] for seed, scores in known.items() if metric in scores}
 
     def mean(self, chains: Sequence[Sequence[str]], split: str, metric: str, rule: str) -> Measure:
         """Mean and population standard deviation over chains, each a mean over seeds (RCM+MAM, Table 5)."""
@@ -115,6 +124,12 @@ class Runs:
         if not metric.startswith("iou/"):
             return result[metric]
         return result["iou"][("background", *self.classes).index(metric.removeprefix("iou/"))]
+
+
+def _over_seeds(found: list[float], absent: list[str], why: str, contract: Mapping[str, str]) -> Measure:
+    reason = f"without seed {' '.join(absent)}: {why}" if absent else ""
+    std = statistics.stdev(found) if len(found) > 1 else None
+    return Measure("run", reason, statistics.fmean(found), std, len(found), contract=contract)
 
 
 def merge(contracts: Iterable[Mapping[str, str]]) -> dict[str, str]:

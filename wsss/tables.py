@@ -12,6 +12,7 @@ from typing import Any
 from wsss.errors import UserError
 from wsss.files import write_text
 from wsss.published import VOC_CLASSES, Published, read_published
+from wsss.server_scores import read_server_scores
 from wsss.table_formats import RENDERERS
 from wsss.table_layout import METRICS, RULES, Cell, Table
 from wsss.table_notes import annotate
@@ -32,15 +33,18 @@ def build(
     out_prefix: Path,
     voc: bool = True,
     allow_missing: bool = False,
+    test_scores: str | None = None,
 ) -> None:
     """Write <out_prefix>.csv, .md, .html and .tex, each atomically; the same inputs give the same bytes.
 
     `name` is paper/table, `definition` an entry of config/tables.yaml, `classes` the foreground class names,
     `evaluations` maps (chain, seed, split) to an evaluation file, `published` is the folder of the papers'
     numbers, `voc` says whether the images are those of VOC 2012. An evaluation file that does not exist makes
-    a cell failed with `allow_missing`, else a UserError. UserError also for a contradictory definition.
+    a cell failed with `allow_missing`, else a UserError. UserError also for a contradictory definition. `test_scores`:
+    CSV of the evaluation server's answers.
     """
-    runs = Runs(evaluations, tuple(seeds), tuple(classes), voc, allow_missing)
+    server = read_server_scores(test_scores, classes) if test_scores else {}
+    runs = Runs(evaluations, tuple(seeds), tuple(classes), voc, allow_missing, server)
     table = assemble(name=name, definition=definition, runs=runs, published=read_published(published))
     for suffix, render in RENDERERS.items():
         write_text(f"{out_prefix}{suffix}", render(table))

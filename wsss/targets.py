@@ -10,7 +10,8 @@ from wsss import chains, interface, slices
 from wsss.config import ROOT
 from wsss.errors import UserError
 from wsss.figure_settings import Curve, Figure, Montage, Words
-from wsss.published import read_published
+from wsss.published import VOC_CLASSES, read_published
+from wsss.server_scores import read_server_scores, refuse_unknown
 from wsss.settings import TRAINED, Settings, Table
 
 
@@ -89,6 +90,7 @@ def faults(settings: Settings) -> list[str]:
         checks += [partial(slices.train_config, settings, stage, name) for name in getattr(settings, stage)]
     checks += [partial(slices.refine_config, settings, name) for name in settings.refine]
     checks += [partial(slices.affinity_labels_config, settings, name) for name in settings.affinity]
+    checks.append(lambda: _check_server_scores(settings))
     found = []
     for check in checks:
         try:
@@ -96,6 +98,13 @@ def faults(settings: Settings) -> list[str]:
         except UserError as error:
             found.append(str(error))
     return list(dict.fromkeys(found))
+
+
+def _check_server_scores(settings: Settings) -> None:
+    if settings.data.source == "voc" and (path := settings.data.test_scores):
+        tables = [table.with_rounds(settings.rounds) for table in settings.tables.values()]
+        runs = [run for table in tables for run in _tested(settings, table)]
+        refuse_unknown(read_server_scores(path, VOC_CLASSES), runs, path)
 
 
 def chains_of_row(row: Any) -> list[list[str]]:
@@ -118,8 +127,10 @@ def evaluations(settings: Settings, table: Table) -> list[tuple[tuple[str, ...],
 
 def archives(settings: Settings, table: Table) -> list[tuple[tuple[str, ...], int]]:
     """All (chain, seed) whose predictions of VOC's test split the table waits for; none without the test images."""
-    if settings.data.source != "voc" or not settings.data.test:
-        return []
+    return _tested(settings, table) if settings.data.source == "voc" and settings.data.test else []
+
+
+def _tested(settings: Settings, table: Table) -> list[tuple[tuple[str, ...], int]]:
     return [
         (tuple(chain), seed)
         for row in table.rows

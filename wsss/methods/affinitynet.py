@@ -223,12 +223,15 @@ def refine(
     beta: float = 8.0,
     logt: int = 8,
     radius: int = 5,
-) -> tuple[np.ndarray, dict[str, Any]]:
+    crf: Literal["psa", "aeft"] | None = None,
+) -> np.ndarray | tuple[np.ndarray, dict[str, Any]]:
     """Scores float16 (N,h,w) of background and present classes after 2^logt steps of the random walk, and their meta.
 
     The background score is (1 - max score)^alpha. Steps go along affinities to the power `beta` between pixels of the
     network's grid. The meta holds the classes, with 0 in front, and the size of the padded image, which the grid
     covers. Published alpha, logt: 16, 8 (psa), 6, 6 (SEAM), 19, 6 (AEFT).
+
+    With `crf` (AEFT): the label map uint8 (H,W) of class ids after the dense CRF of these parameters on the scores.
     """
     score_KHW = enlarge(maps.array, maps.meta["size"], maps.meta.get("grid")).astype(np.float32)
     score_Nhw = block_means(with_background(score_KHW, alpha), model.stride)
@@ -238,8 +241,11 @@ def refine(
     walked_Nhw = walk(score_Nhw, affinity_nhw, radius, beta=beta, steps=2**logt)
     # The walk's polynomial is cut: where the true score is 0 it may end a millionth below.
     half_Nhw = np.maximum(walked_Nhw, 0).astype(np.float16)
-    grid = [n * model.stride for n in score_Nhw.shape[1:]]
-    return half_Nhw, {"classes": [0, *maps.meta["classes"]], "grid": grid}
+    classes, grid = [0, *maps.meta["classes"]], [n * model.stride for n in score_Nhw.shape[1:]]
+    if crf is None:
+        return half_Nhw, {"classes": classes, "grid": grid}
+    prob_NHW = DenseCrf(rgb_HW3, PRESETS[crf])(unary_from_scores(enlarge(half_Nhw, maps.meta["size"], grid)))
+    return np.array(classes, np.uint8)[prob_NHW.argmax(0)]
 
 
 def _padded(rgb_HW3: np.ndarray, model: AffinityNet) -> Tensor:

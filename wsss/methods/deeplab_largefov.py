@@ -1,7 +1,8 @@
 """DeepLab-LargeFOV (Chen et al. 2015): one 3x3 convolution with a large dilation sees a wide field.
 
 `head: vgg` is DeepLabv1's fc6 (3x3, dilation 12), fc7, fc8 with dropout (rulixiang/deeplab-pytorch). `head: resnet38`
-is the one on ResNet38: two 3x3 convolutions, dilation 12, xavier weights (KAIST-vilab/AEFT networks/resnet38d.py).
+is the one on ResNet38: two 3x3 convolutions, dilation 12, xavier weights (KAIST-vilab/AEFT networks/resnet38d.py). Its
+public code compares logits with labels at the size of the image, that of VGG16 at the size of the logits.
 
 Legend: B batch, D channels, L = C + 1 labels, H x W image, h x w logits.
 """
@@ -12,15 +13,18 @@ from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone, freeze_norms, split_parameters
 from wsss.model import Segmenter
-from wsss.ops.segmentation_loss import cross_entropy
+from wsss.ops.segmentation_loss import Grid, cross_entropy
 
 
 class DeepLabLargeFov(Segmenter):
     """Backbone and a head with a large field of view; the head's layers `new` (positions) learn ten times faster."""
 
-    def __init__(self, backbone: Backbone, head: nn.Sequential, new: tuple[int, ...], balanced: bool) -> None:
+    def __init__(
+        self, backbone: Backbone, head: nn.Sequential, new: tuple[int, ...], balanced: bool, grid: Grid
+    ) -> None:
         super().__init__()
-        self.backbone, self.head, self.new, self.balanced = backbone, head, new, balanced
+        self.backbone, self.head, self.new = backbone, head, new
+        self.balanced, self.grid = balanced, grid
         freeze_norms(backbone)
 
     def logits(self, image_BCHW: Tensor) -> Tensor:
@@ -29,7 +33,8 @@ class DeepLabLargeFov(Segmenter):
 
     def losses(self, batch: dict[str, Tensor], progress: object) -> dict[str, Tensor]:
         """Cross entropy of `image` (B,3,H,W) against `label` (B,H,W)."""
-        return {"segmentation": cross_entropy(self.logits(batch["image"]), batch["label"], balanced=self.balanced)}
+        logit_BLhw = self.logits(batch["image"])
+        return {"segmentation": cross_entropy(logit_BLhw, batch["label"], balanced=self.balanced, grid=self.grid)}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Weights x 1, biases x 2 without decay; new layers x 10 and x 20. BatchNorm is not trained."""
@@ -61,9 +66,11 @@ def build(
     dilation: int = 12,
     dropout: float = 0.5,
     balanced: bool = False,
+    loss_grid: Literal["logits", "image"] | None = None,
 ) -> DeepLabLargeFov:
     """DeepLab-LargeFOV for `num_classes` foreground classes; `width` is 1024 for the vgg head and 512 for resnet38's.
 
+    `loss_grid`: see `cross_entropy`; without it that of the head's public code, `image` for resnet38.
     torchvision has no fc6 and fc7 in this form, so all of the head is new; the published VGG16 had them pretrained.
     """
     channels, labels = backbone.channels[-1], num_classes + 1
@@ -85,4 +92,4 @@ def build(
     for name, parameter in layers.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
-    return DeepLabLargeFov(backbone, layers, new, balanced)
+    return DeepLabLargeFov(backbone, layers, new, balanced, loss_grid or ("logits" if head == "vgg" else "image"))

@@ -3,11 +3,15 @@
 Legend: B batch, L labels (background and classes), H x W labels, h x w logits.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = 255
+
+Grid = Literal["logits", "image"]
 
 
 def shrink_labels(label_BHW: Tensor, size: tuple[int, int]) -> Tensor:
@@ -19,14 +23,18 @@ def shrink_labels(label_BHW: Tensor, size: tuple[int, int]) -> Tensor:
     return label_BHW[:, rows[:, None], columns]
 
 
-def cross_entropy(logit_BLhw: Tensor, label_BHW: Tensor, *, balanced: bool = False) -> Tensor:
-    """Mean cross entropy over pixels that are not 255, labels resized to the logits; 0 when no pixel counts.
+def cross_entropy(logit_BLhw: Tensor, label_BHW: Tensor, *, balanced: bool = False, grid: Grid = "logits") -> Tensor:
+    """Mean cross entropy over pixels that are not 255; 0 when no pixel counts.
 
+    `grid`: where they meet, labels resized to the logits (DeepLab's own code) or logits bilinearly to the labels.
     `balanced`: the mean over background pixels and the mean over foreground pixels count one half each; when the
     batch has only one of the two, that one counts whole.
     """
+    logit_BLhw = logit_BLhw.float()
+    if grid == "image":
+        logit_BLhw = F.interpolate(logit_BLhw, label_BHW.shape[1:], mode="bilinear")
     label_Bhw = shrink_labels(label_BHW, (logit_BLhw.shape[2], logit_BLhw.shape[3]))
-    loss_Bhw = F.cross_entropy(logit_BLhw.float(), label_Bhw, ignore_index=IGNORE, reduction="none")
+    loss_Bhw = F.cross_entropy(logit_BLhw, label_Bhw, ignore_index=IGNORE, reduction="none")
     groups = [label_Bhw == 0, (label_Bhw > 0) & (label_Bhw != IGNORE)] if balanced else [label_Bhw != IGNORE]
     means = [(loss_Bhw * group).sum() / group.sum().clamp(min=1) for group in groups]
     present = torch.stack([group.any() for group in groups]).float()
