@@ -17,6 +17,7 @@ from wsss.errors import UserError
 from wsss.methods import affinitynet
 from wsss.methods.affinitynet import affinity, block_means, build, labels, refine, sample_target, with_background
 from wsss.ops import pairs
+from wsss.ops.crf import PRESETS, crf
 from wsss.ops.neighbours import offsets
 from wsss.stores import Record
 
@@ -334,6 +335,18 @@ def test_refined_maps_cover_the_padded_picture(size):
     assert walked_Nhw.shape == (3, *grid)
     assert (walked_Nhw >= 0).all()
     assert (walked_Nhw <= 1).all()
+
+
+@pytest.mark.parametrize("classes", [[], [3, 7]])
+def test_a_crf_after_the_walk_gives_its_labels(classes):
+    maps, size = record(np.random.default_rng(0).random((len(classes), 26, 30)), classes, (101, 118)), (101, 118)
+    model, rgb_HW3 = small().eval(), np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    walked_Nhw, meta = refine(model, maps, rgb_HW3, logt=2)
+    score_NHW = affinitynet.enlarge(walked_Nhw, size, meta["grid"]).astype(np.float32)
+    prob_NHW = crf(rgb_HW3, -np.log(np.clip(score_NHW, 1e-5, 1)), PRESETS["aeft"])
+    label_HW = refine(model, maps, rgb_HW3, logt=2, crf="aeft")
+    assert label_HW.dtype == np.uint8
+    assert np.array_equal(label_HW, np.array([0, *classes])[prob_NHW.argmax(0)])
 
 
 def test_pixels_without_neighbours_keep_their_score():

@@ -12,7 +12,7 @@ def test_the_papers_settings_resolve():
     settings = resolve({})
     assert settings.dataset == "voc2012"
     assert settings.recipes["irn_cam"].momentum == "weight_decay"
-    assert {name.split("/")[0] for name in settings.tables} == {"spn", "vwe", "rcm_mam", "baseline"}
+    assert {name.split("/")[0] for name in settings.tables} == {"spn", "vwe", "rcm_mam", "baseline", "reference"}
 
 
 @pytest.mark.parametrize(("preset", "networks"), [("tiny", {"tiny"}), ("small", {"mobilenet_v2"})])

@@ -13,6 +13,7 @@ from wsss import interface
 from wsss.backbones import caffe_resnet, mobilenet_v2, tiny, vgg16
 from wsss.methods import deeplab_largefov, deeplabv2
 from wsss.ops.segmentation_loss import cross_entropy, shrink_labels
+from wsss.predict import probabilities
 
 GROUPS = Path(__file__).resolve().parents[2].parent / "shared" / "conformance" / "11_param_groups.tsv"
 PROGRESS = SimpleNamespace(step=0, epoch=0, total=10)
@@ -161,3 +162,42 @@ def test_deeplabv2_trains_on_other_backbones(balanced):
 def test_options_can_be_read_without_importing_the_methods():
     assert interface.options("methods", "deeplabv2", {}, "x")["rates"] == [6, 12, 18, 24]
     assert interface.options("methods", "deeplab_largefov", {"head": "vgg"}, "x")["head"] == "vgg"
+
+
+def test_losses_meet_where_the_public_code_of_each_head_compares_them():
+    torch.manual_seed(0)
+    logit_BLhw, label_BHW = torch.randn(2, 4, 5, 7), batch()["label"]
+    image = F.cross_entropy(F.interpolate(logit_BLhw, (40, 56), mode="bilinear"), label_BHW, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logit_BLhw, label_BHW, grid="image"), image)
+    logits = F.cross_entropy(logit_BLhw, shrink_labels(label_BHW, (5, 7)), ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logit_BLhw, label_BHW, grid="logits"), logits)
+    for head, grid, expected in (("vgg", "logits", logits), ("resnet38", "image", image)):
+        model = deeplab_largefov.build(backbone=tiny.build(), num_classes=3, head=head, width=8)
+        model.logits = lambda image_BCHW: logit_BLhw
+        torch.testing.assert_close(model.losses(batch(), PROGRESS)["segmentation"], expected)
+        other = deeplab_largefov.build(backbone=tiny.build(), num_classes=3, head=head, width=8, loss_grid=grid)
+        assert other.grid == model.grid == grid
+
+
+def test_scales_and_mirror_images_merge_as_named():
+    """Logits that depend on the scale and on the side; the mirror image's are turned back."""
+    given = {8: torch.tensor([[2.0, 0.0], [0.0, 1.0]]), 4: torch.tensor([[0.0, 3.0], [1.0, 0.0]])}
+
+    class Fixed(torch.nn.Linear):
+        def logits(self, image_BCHW):
+            plain_L2 = given[image_BCHW.shape[2]]
+            return torch.stack([plain_L2, plain_L2.flip(1) + 0.5][: len(image_BCHW)])[:, :, None]
+
+    images = [torch.zeros(3, 8, 8), torch.zeros(3, 4, 4)]
+    logits = torch.stack([z for plain in given.values() for z in (plain, (plain.flip(1) + 0.5).flip(1))])
+    expected = {
+        "mean": logits.softmax(1).mean(0),
+        "max": logits.softmax(1).amax(0) / logits.softmax(1).amax(0).sum(0),
+        "mean_logits": logits.mean(0).softmax(0),
+    }
+    for merge, prob_L2 in expected.items():
+        found = probabilities(Fixed(1, 1), images, (1, 2), flip=True, merge=merge)
+        torch.testing.assert_close(found[:, 0], prob_L2)
+    torch.testing.assert_close(
+        probabilities(Fixed(1, 1), images[:1], (1, 2), flip=False, merge="mean_logits")[:, 0], given[8].softmax(0)
+    )
