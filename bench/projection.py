@@ -19,7 +19,7 @@ from wsss import chains, slices
 from wsss.backbones.common import freeze
 from wsss.config import resolve
 from wsss.networks import assemble
-from wsss.settings import Settings
+from wsss.settings import TRAINED, Settings
 from wsss.training import Progress
 
 CLASSES, IMAGES = 20, 10_582
@@ -34,13 +34,16 @@ class _NoModules(nullcontext[None]):
 
 
 def trainings(settings: Settings, table: str) -> set[Training]:
-    """Chains up to every network that a table's rows train."""
+    """Chains up to every network that a table's rows train, and the classifiers that these start from."""
     found: set[Training] = set()
     for row in settings.tables[table].with_rounds(settings.rounds).rows:
         for chain in [row.chain, *(row.mean_of or [])]:
             for end, name in enumerate(chain or [], 1):
-                if chains.stage_of(settings, name) in ("classify", "affinity", "segment"):
+                stage = chains.stage_of(settings, name)
+                if stage in TRAINED:
                     found.add(tuple(chain[:end]))
+                    if start := getattr(settings, stage)[name].start:
+                        found.add((start,))
     return found
 
 

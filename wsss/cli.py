@@ -140,6 +140,7 @@ def check(configfile: Config = None) -> None:
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@_one_line_errors
 def warm(context: typer.Context) -> None:
     """Run a command (snakemake with its arguments) whose jobs are forks of one process: no time lost on imports.
 

@@ -44,7 +44,10 @@ class _Data(Model):
 
 
 class VocData(_Data):
-    """PASCAL VOC 2012 with SBD: downloaded, or taken from `archives` (tar files) or `devkit` (unpacked)."""
+    """PASCAL VOC 2012 with SBD: downloaded, or taken from `archives` (tar files) or `devkit` (VOC, unpacked).
+
+    `sbd: false` leaves SBD out, and with it the split train_aug.
+    """
 
     source: Literal["voc"]
     archives: str | None = None
@@ -56,6 +59,14 @@ class VocData(_Data):
     """CSV of the server's answers (wsss/server_scores.py)."""
     verify_counts: bool = True
     """Compare the lists with the published counts and digests; off only for a cut-down copy."""
+
+    @model_validator(mode="after")
+    def _splits_exist(self) -> "VocData":
+        if not self.sbd and "train_aug" in (self.train, *self.evaluate.values()):
+            raise ValueError(
+                "sbd: false leaves no split train_aug; set train: train and evaluate: {train: train, val: val}"
+            )
+        return self
 
 
 class ShapesImages(Model):
@@ -123,7 +134,12 @@ class Resize(Model):
 
 
 class Augment(Model):
-    """Training augmentation; padding is the mean colour for images and 255 for labels."""
+    """Training augmentation; padding is the mean colour for images and 255 for labels.
+
+    `crop`: side in pixels; an image smaller than it stands at a random place or top_left (`crop_position`). `flip`:
+    share of mirror images. `jitter`: brightness, contrast, saturation, hue (torchvision's ColorJitter), applied to a
+    share of images (`jitter_probability`). `interpolation` of the resize: Pillow's bicubic or OpenCV's linear.
+    """
 
     resize: Resize = Resize()
     crop: Count
@@ -138,7 +154,10 @@ class Recipe(Model):
     """Optimisation of one network: SGD with the poly schedule.
 
     `momentum: weight_decay` reproduces the published PolyOptimizer, whose momentum really is its weight decay.
-    `batch` is the effective batch; `accumulate` splits it into that many passes.
+    `batch` is the effective batch; `accumulate` splits it into that many passes. The learning rate falls with
+    (1 - t)^`power` and is set anew every `lr_every` steps; heads learn faster by their methods' factors. `freeze`:
+    stages of the backbone that are not trained, from the image on (5: all). `precision`, `channels_last` (memory
+    layout) and `gradient_checkpointing` (less memory, a third more work) are for speed and memory.
     """
 
     epochs: Count | None = None
@@ -169,7 +188,8 @@ class Network(Model):
     """A trained network of `classify` or `segment`: method file, backbone role, recipe, and the method's options.
 
     `data`: options of how the method makes its training samples, if it has a way of its own. `start`: the variant of
-    `classify` whose trained weights the network starts from, instead of the backbone's.
+    `classify` whose trained weights the network starts from, instead of the backbone's. `output_stride`: pixels of the
+    image per step of the feature grid.
     """
 
     method: str
@@ -195,7 +215,8 @@ class Cam(Model):
     """Multi-scale inference of class activation maps; `background` is the paper's fixed threshold.
 
     `branch`: for networks with two branches of maps, one of them (img, word), the maximum of both as they are
-    (max_raw), or of both after each map was divided by its own maximum (max_norm).
+    (max_raw), or of both after each map was divided by its own maximum (max_norm). `flip`: maps of the mirror images
+    are added, or the maximum is taken. `order`: ReLU before or after enlarging.
     """
 
     scales: Annotated[list[Positive], Field(min_length=1)] = [1.0, 0.5, 1.5, 2.0]

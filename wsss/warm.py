@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from wsss.errors import UserError
+
 ADDRESS = "WSSS_WARM"
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("classify", "cam", "affinity", "refine", "pseudo", "supervised", "segment", "predict", "evaluate", "words")
@@ -60,7 +62,10 @@ def serve(command: Sequence[str]) -> int:
         listener.bind(address)
         listener.listen(64)
         listener.settimeout(0.2)
-        running = subprocess.Popen(command, env=os.environ | {ADDRESS: address})
+        try:
+            running = subprocess.Popen(command, env=os.environ | {ADDRESS: address})
+        except OSError as error:
+            raise UserError(f"{command[0]}: cannot be run ({error.strerror}); is the environment active?") from None
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: running.send_signal(number))
         loaded, forks = False, set[int]()

@@ -53,6 +53,9 @@ CASES = [
     text("list instead of keys", "- seeds\n", "overlay.yaml: must hold keys and values, not list"),
     text("photograph instead of YAML", b"\xff\xd8\xff\xe0", "overlay.yaml: is not valid YAML"),
     Case(
+        "command that is not there", lambda root: command("warm", "nosuch"), ("error: nosuch: cannot be run", "active?")
+    ),
+    Case(
         "configuration that is not there", lambda root: command("check", "-c", "no.yaml"), ("no.yaml: cannot be read",)
     ),
     Case(
@@ -113,6 +116,10 @@ CASES = [
         "data.evaluate.val: 'test' must be 'val' it",
     ),
     key("split with a slash", "data.evaluate", {"a/b": "a/b"}, "data.evaluate.a/b: ", "not 'a/b'"),
+    key("train_aug without SBD", "data.sbd", False, "data: sbd: false leaves no split train_aug; set train: train"),
+    key("server's scores that are not there", "data.test_scores", "no.csv", "no.csv: cannot be read"),
+    key("kernel of another library", "recipes.irn_cam.augment.interpolation", "bicubic", "not 'bicubic'"),
+    key("way to merge that does not exist", "predict.msf.merge", "median", "predict.msf.merge: ", "not 'median'"),
     key("no shard", "data.shards", {"val": 0}, "data.shards.val: ", "greater than or equal to 1, not 0"),
     key("sides upside down", "data", {"source": "shapes", "size": [112, 64]}, "size: [112, 64]; give the shortest"),
     key("held-out images below zero", "evaluate.holdout", -1, "evaluate.holdout: ", "not -1"),

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import re
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,8 +77,9 @@ def summary(path: str | Path) -> str:
 
 
 def command(config: Path) -> str:
-    """The command that runs a configuration."""
-    return f"snakemake --cores 2 --configfile {config}"
+    """The command that runs a configuration, with the path of this environment's program where it is not active."""
+    program = "snakemake" if shutil.which("snakemake") else _portable(Path(sys.executable).parent / "snakemake")
+    return f"{program} --cores 2 --configfile {config}"
 
 
 def _survey(path: str | Path) -> tuple[Layout, Collection]:
