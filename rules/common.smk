@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir)))
 
 from snakemake.exceptions import WorkflowError
 
-from wsss import chains, provenance, runs, slices, targets
+from wsss import chains, contract, provenance, runs, slices, targets
 from wsss.config import read_yaml, resolve
 from wsss.data import layouts
 from wsss.errors import UserError
@@ -170,7 +170,7 @@ def settings(stage):
             return slices.pseudo_config(SETTINGS, chain, wildcards.pseudo)
         if stage == "predict":
             return slices.predict_config(SETTINGS, chain[-1], wildcards.predict)
-        return slices.evaluate_config(SETTINGS, chain, wildcards.split)
+        return contract.evaluate_config(SETTINGS, chain, wildcards.split)
 
     return config_slice
 

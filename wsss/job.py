@@ -170,7 +170,7 @@ def packages() -> dict[str, str]:
 def device_name() -> str:
     """The accelerator when this process used one, else the processor."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_initialized():
         return str(torch.cuda.get_device_name())
     return f"{platform.machine()} CPU, {os.cpu_count()} cores"
 

@@ -26,6 +26,9 @@ class TrainableModel(nn.Module):
         """Groups with the keys name, params, lr_factor and weight_decay_factor."""
         raise NotImplementedError
 
+    classification_weight: float = 1.0
+    """Factor of the loss `classification`, where there is one."""
+
     def after_step(self, progress: object) -> None:
         """Called after every update; an EMA network, say, follows here."""
 
@@ -45,6 +48,14 @@ class TrainableModel(nn.Module):
 
     def calibrate(self, batches: Iterable[dict[str, Tensor]]) -> None:
         """Called once after the last update with `calibration_batches` batches: statistics that inference needs."""
+
+
+def backbone_and_head(backbone: nn.Module, head: Iterable[nn.Parameter], head_lr: float) -> list[dict[str, Any]]:
+    """Parameter groups: the backbone at the recipe's rate, `head` at `head_lr` times that, weight decay on both."""
+    return [
+        {"name": "backbone", "params": [*backbone.parameters()], "lr_factor": 1.0, "weight_decay_factor": 1.0},
+        {"name": "head", "params": [*head], "lr_factor": head_lr, "weight_decay_factor": 1.0},
+    ]
 
 
 class Classifier(TrainableModel):

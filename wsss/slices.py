@@ -7,7 +7,7 @@ from typing import Any
 
 from wsss import chains, interface
 from wsss.errors import UserError
-from wsss.settings import TRAINED, Network, Settings
+from wsss.settings import Network, Settings
 
 NEEDED = {"classify": "class_maps", "affinity": "labels", "segment": "logits", "refine": "refine"}
 """What a method must define to serve a stage."""
@@ -104,7 +104,9 @@ def _check_start(settings: Settings, network: Network, where: str) -> None:
     if inherits and before.output_stride != network.output_stride:
         raise UserError(f"{where}.start: '{network.start}' has output_stride {before.output_stride}, not the same")
     if inherits:
-        _check_shared(before.options, network.options, f"{where}.options", f"classify.{network.start}.options")
+        here, there = f"{where}.options", f"classify.{network.start}.options"
+        ours = interface.options("methods", network.method, network.options, here)
+        _check_shared(interface.options("methods", before.method, before.options, there), ours, here, there)
 
 
 def _check_shared(one: dict[str, Any], other: dict[str, Any], where: str, elsewhere: str) -> None:
@@ -158,89 +160,6 @@ def predict_config(settings: Settings, segment: str, name: str) -> dict[str, Any
     """Slice of segmentation inference, with the network that it loads."""
     network = network_config(settings, settings.segment[segment], f"segment.{segment}")
     return settings.predict[name].model_dump(mode="json") | {"network": network}
-
-
-def evaluate_config(settings: Settings, chain: Sequence[str], split: str) -> dict[str, Any]:
-    """Slice of an evaluation: the fixed threshold, the held-out subset, the convention, the contract."""
-    return {
-        "chooses": split == chains.threshold_split(settings),
-        "fixed": _fixed_background(settings, chain) if chains.keeps_scores(settings, chain[-1]) else None,
-        "holdout": settings.evaluate.holdout,
-        "convention": settings.evaluate.convention,
-        "contract": contract(settings, chain),
-    }
-
-
-def _fixed_background(settings: Settings, chain: Sequence[str]) -> float:
-    for name in reversed(chain):
-        background = getattr(chains.variant(settings, name), "background", None)
-        if isinstance(background, float | int):
-            return float(background)
-    return 0.15
-
-
-def contract(settings: Settings, chain: Sequence[str]) -> dict[str, Any]:
-    """What a number of this chain rests on, as far as settings know: weights, scales, flips, CRF."""
-    stages = {chains.stage_of(settings, name): name for name in chain}
-    last = chains.stage_of(settings, chain[-1])
-    inference = chains.variant(settings, stages["predict"] if last == "predict" else stages["cam"])
-    roles = [
-        settings.backbones[chains.variant(settings, stages[stage]).backbone] for stage in TRAINED if stage in stages
-    ]
-    presets = [_preset(settings, name) for name in chain if name in settings.refine]
-    crf = inference.crf if last == "predict" else ", ".join(filter(None, presets))
-    label_presets = [_label_preset(settings, name) for name in chain if name in settings.affinity]
-    found = {
-        "convention": settings.evaluate.convention,
-        "weights": ", ".join(f"{role.network}: {_weights_name(role.weights)}" for role in roles),
-        "scales": " ".join(f"{scale:g}" for scale in inference.scales),
-        "flip": str(inference.flip).lower(),
-        "crf": crf or "none",
-        "label_crf": ", ".join(filter(None, presets * (last == "predict") + label_presets)) or "none",
-        "labels_at_inference": last != "predict" or inference.labels,
-        "supervision": "masks" if "cam" not in stages else "image-level labels",
-    }
-    if not chains.keeps_scores(settings, chain[-1]) and "cam" in stages:
-        found["pseudo_threshold"] = _label_background(settings, chain)
-    if last == "predict" and inference.labels:
-        found["labels_in_prediction"] = True
-    if network := next((name for name in chain if name in settings.affinity), None):
-        found["affinity_threshold"] = _affinity_threshold(settings, network)
-    return found
-
-
-def _affinity_threshold(settings: Settings, name: str) -> str:
-    """The rule or number behind an affinity network's training labels."""
-    return str(settings.affinity[name].background) if chains.uses_threshold(settings, name) else "none"
-
-
-def _label_preset(settings: Settings, name: str) -> str | None:
-    """The CRF preset of an affinity network's training labels."""
-    return affinity_labels_config(settings, name)["options"].get("preset")
-
-
-def _preset(settings: Settings, name: str) -> str | None:
-    """The CRF preset of a refinement; None where it has none."""
-    return refine_config(settings, name)["options"].get("preset")
-
-
-def _label_background(settings: Settings, chain: Sequence[str]) -> str:
-    """The rule or number by which the score maps of a chain became labels."""
-    position = max(i for i, name in enumerate(chain) if chains.keeps_scores(settings, name))
-    after = chain[position + 1]
-    if after in settings.affinity:  # its walk brings a background of its own
-        walk = refine_config(settings, chain[position + 2])
-        return f"alpha {walk['options'].get('alpha')}"
-    return str(chains.variant(settings, after).background)
-
-
-def _weights_name(weights: str) -> str:
-    return {
-        "none": "random",
-        "IMAGENET1K_V1": "ImageNet",
-        "IMAGENET1K_V2": "ImageNet (V2)",
-        "ADEMXAPP_A1": "ImageNet",
-    }.get(weights, weights)
 
 
 def _without(mapping: dict[str, Any], key: str) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def fit(
         _calibrate(
             model, Batches(sample, length, name=name, **loading | {"steps": model.calibration_batches, "start": 0})
         )
-    if message := stuck(state.history, chance):
+    if message := stuck(state.history, chance and chance * model.classification_weight):
         print(f"warning: {message}", flush=True)
     columns = list(dict.fromkeys(name for row in state.history for name in row))
     write_csv(history, columns, ([row.get(name, "") for name in columns] for row in state.history))

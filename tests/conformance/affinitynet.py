@@ -87,7 +87,7 @@ def loss(path: Path) -> Check:
     data = np.load(path)
     affinity_Bns = torch.from_numpy(data["aff"]).requires_grad_()
     kinds = [torch.from_numpy(data[name]).bool() for name in ("bg_pos", "fg_pos", "neg")]
-    parts = affinitynet.affinity_losses(affinity_Bns, *kinds)
+    parts = pairs.affinity_losses(affinity_Bns, *kinds)
     total = torch.stack([*parts.values()]).sum()
     total.backward()
     weighted = [part.item() for part in parts.values()]

@@ -189,7 +189,7 @@ def test_losses_by_hand():
     """One source with a pair of each kind, and one without a label."""
     label_Bhw = torch.tensor([[[0, 1, 1], [255, 1, 0]], [[5, 0, 5], [3, 0, 255]]])
     affinity_Bnst = torch.tensor([[0.5, 0.9, 0.25, 0.125], [0.2, 0.4, 0.8, 0.1]])[:, :, None, None]
-    found = affinitynet.affinity_losses(affinity_Bnst, *pairs.kinds(label_Bhw, 2))
+    found = pairs.affinity_losses(affinity_Bnst, *pairs.kinds(label_Bhw, 2))
     foreground = -(math.log(0.5) + math.log(0.25)) / 2
     different = -(math.log(1 - 0.125) + math.log(1 - 0.2) + math.log(1 - 0.4)) / 3
     assert found["foreground"].item() == pytest.approx(foreground / 4, rel=1e-4)
@@ -201,7 +201,7 @@ def test_losses_of_a_network_follow_from_its_affinities():
     model = small(radius=3)
     batch = {"image": torch.randn(2, 3, 48, 54), "label": torch.randint(0, 3, (2, 6, 7))}
     found = model.losses(batch, None)
-    parts = affinitynet.affinity_losses(model.affinities(batch["image"], 3), *pairs.kinds(batch["label"], 3))
+    parts = pairs.affinity_losses(model.affinities(batch["image"], 3), *pairs.kinds(batch["label"], 3))
     assert found.keys() == parts.keys()
     for name, value in found.items():
         torch.testing.assert_close(value, parts[name])

@@ -4,6 +4,7 @@ import pytest
 
 from wsss import chains, slices, targets
 from wsss.config import resolve
+from wsss.contract import contract, evaluate_config
 from wsss.errors import UserError
 
 DEEPLAB = ["gap_r50", "ms_irn", "crf_irn", "hard", "deeplabv2_r101", "plain_crf"]
@@ -65,26 +66,26 @@ def test_only_score_maps_need_a_threshold(settings):
 
 
 def test_the_contract_of_maps_and_of_predictions(settings):
-    maps = slices.contract(settings, DEEPLAB[:2])
+    maps = contract(settings, DEEPLAB[:2])
     assert maps["labels_at_inference"] is True
     assert maps["crf"] == "none"
     assert maps["scales"] == "1 0.5 1.5 2"
     assert "pseudo_threshold" not in maps
-    predictions = slices.contract(settings, DEEPLAB)
+    predictions = contract(settings, DEEPLAB)
     assert predictions["labels_at_inference"] is False
     assert predictions["crf"] == "kazuto"
     assert predictions["scales"] == "1"
     assert predictions["pseudo_threshold"] == "best"
     assert predictions["weights"] == "resnet50: ImageNet, resnet101: ImageNet"
-    assert slices.contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
+    assert contract(settings, DEEPLAB[:3])["crf"] == "irn_labels"
 
 
 def test_the_contract_names_what_the_labels_rest_on(settings):
-    walk = slices.contract(settings, ["gap_r50", "ms_irn", "irn_r50", "irn_walk"])
+    walk = contract(settings, ["gap_r50", "ms_irn", "irn_r50", "irn_walk"])
     assert walk["crf"] == "none"
     assert walk["weights"] == "resnet50: ImageNet, resnet50: ImageNet"
     assert walk["supervision"] == "image-level labels"
-    masks = slices.contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
+    masks = contract(settings, ["supervised", "deeplabv2_r101", "plain_crf"])
     assert masks["supervision"] == "masks"
     assert "pseudo_threshold" not in masks
 
@@ -92,13 +93,13 @@ def test_the_contract_names_what_the_labels_rest_on(settings):
 def test_the_contract_tells_where_ground_truth_chose_a_threshold():
     fixed, best = resolve({}), resolve({"affinity": {"irn_r50": {"background": "best"}}})
     chain = ["gap_r50", "ms_irn", "irn_r50", "irn_walk", "irn_hard", "deeplabv2_r101", "plain"]
-    assert slices.contract(fixed, chain)["affinity_threshold"] == "0.15"
-    assert slices.contract(best, chain)["affinity_threshold"] == "best"
-    assert slices.contract(best, chain)["label_crf"] == "irn_labels"
-    affinity = slices.contract(fixed, ["gap_r38", "ms_psa", "psa_r38", "psa_walk", "hard", "largefov_r38", "msf"])
+    assert contract(fixed, chain)["affinity_threshold"] == "0.15"
+    assert contract(best, chain)["affinity_threshold"] == "best"
+    assert contract(best, chain)["label_crf"] == "irn_labels"
+    affinity = contract(fixed, ["gap_r38", "ms_psa", "psa_r38", "psa_walk", "hard", "largefov_r38", "msf"])
     assert affinity["affinity_threshold"] == "none"
     assert affinity["pseudo_threshold"] == "alpha 16.0"
-    masks = slices.contract(fixed, ["spn_vgg16", "sp_cam", "sp_half", "decoupled_vgg16", "dn_masks"])
+    masks = contract(fixed, ["spn_vgg16", "sp_cam", "sp_half", "decoupled_vgg16", "dn_masks"])
     assert masks["labels_in_prediction"] is True
     assert masks["labels_at_inference"] is True
 
@@ -114,7 +115,7 @@ def test_a_network_holds_no_maps_and_its_walk_needs_no_threshold(settings):
     assert not chains.needs_evaluation(settings, chain, "irn_walk")
     assert chains.keeps_scores(settings, "irn_walk")
     assert not chains.keeps_scores(settings, "psa_walk")
-    assert slices.evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
+    assert evaluate_config(settings, [*chain, "irn_walk"], "val")["fixed"] == 0.25
 
 
 def test_a_table_may_have_seeds_of_its_own():
@@ -167,9 +168,9 @@ def test_slices_are_plain_and_hold_the_defaults(settings):
 
 
 def test_the_fixed_threshold_is_the_papers(settings):
-    assert slices.evaluate_config(settings, ["gap_r50", "ms_irn"], "val")["fixed"] == 0.15
-    assert slices.evaluate_config(settings, ["gap_r50", "ms_vwe"], "val")["fixed"] == 0.14
-    assert slices.evaluate_config(settings, DEEPLAB, "val")["fixed"] is None
+    assert evaluate_config(settings, ["gap_r50", "ms_irn"], "val")["fixed"] == 0.15
+    assert evaluate_config(settings, ["gap_r50", "ms_vwe"], "val")["fixed"] == 0.14
+    assert evaluate_config(settings, DEEPLAB, "val")["fixed"] is None
 
 
 def test_all_seeds_and_scored_splits_of_a_row_are_asked_for():
@@ -232,5 +233,26 @@ def test_thresholds_are_chosen_on_the_split_that_networks_learn_from():
     alone = resolve({"dataset": "x", "data": own | {"evaluate": {"val": "val", "train_aug": "train_aug"}}})
     assert chains.threshold_split(both) == "train"
     assert chains.threshold_split(alone) == "train_aug"
-    assert slices.evaluate_config(alone, ["gap_r50", "ms_irn"], "train_aug")["chooses"]
-    assert not slices.evaluate_config(alone, ["gap_r50", "ms_irn"], "val")["chooses"]
+    assert evaluate_config(alone, ["gap_r50", "ms_irn"], "train_aug")["chooses"]
+    assert not evaluate_config(alone, ["gap_r50", "ms_irn"], "val")["chooses"]
+
+
+def test_the_contract_names_a_crf_behind_a_walk_and_in_earlier_rounds(settings):
+    walk = ["gap_r38", "ms_psa", "aeft_r38", "aeft_walk"]
+    assert contract(settings, walk)["crf"] == "aeft"
+    assert contract(settings, [*walk[:3], "psa_walk"])["crf"] == "none"
+    found = contract(settings, [*walk, "hard", "largefov_r38", "msf_crf"])
+    assert (found["crf"], found["label_crf"]) == ("seam_seg", "aeft, psa")
+    first = ["spn_vgg16", "sp_cam", "sp_half", "decoupled_vgg16", "dn_final_crf"]
+    again = contract(settings, [*first, "decoupled_vgg16", "dn_final"])
+    assert (again["crf"], again["label_crf"]) == ("none", "deconvnet")
+
+
+def test_a_walk_without_a_number_takes_that_of_the_maps_not_of_its_networks_labels():
+    settings = resolve({"refine": {"irn_walk": {"background": "best"}}, "affinity": {"irn_r50": {"background": 0.3}}})
+    assert evaluate_config(settings, ["gap_r50", "ms_vwe", "irn_r50", "irn_walk"], "val")["fixed"] == 0.14
+
+
+def test_a_start_must_fit_also_where_an_option_is_left_at_its_default(settings):
+    faults = targets.faults(resolve({"classify": {"cls_vgg16": {"options": {"kernel": 5}}}}))
+    assert any("segment.decoupled_vgg16.options.kernel: 7 must equal classify.cls_vgg16" in fault for fault in faults)

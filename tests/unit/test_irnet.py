@@ -13,13 +13,14 @@ from PIL import Image
 from wsss.backbones import caffe_resnet, mobilenet_v2, resnet, tiny, vgg16
 from wsss.backbones.common import freeze
 from wsss.methods import irnet
+from wsss.ops import pairs
 from wsss.ops.random_walk import edge_affinity, walk
 from wsss.ops.scores import enlarge
 from wsss.stores import Record
 
 GROUPS = Path(__file__).resolve().parents[3] / "shared" / "conformance" / "11_param_groups.tsv"
 NAMES = ["positive", "negative", "displacement_foreground", "displacement_background"]
-E = irnet.EPS
+E = pairs.EPS
 
 BACKBONES = {
     "tiny4": lambda: tiny.build(output_stride=4),

@@ -135,7 +135,7 @@ class AffinityNet(TrainableModel):
             raise UserError(
                 f"augment.crop: no pairs of pixels at radius {self.radius}, stride {self.stride}; use {least} or more"
             )
-        return affinity_losses(affinity_Bnst, *pairs.kinds(label_Bhw, self.radius))
+        return pairs.affinity_losses(affinity_Bnst, *pairs.kinds(label_Bhw, self.radius))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Backbone weights x 1 and biases x 2 without decay, new layers x 10 (x 20 is empty: they have no biases)."""
@@ -152,22 +152,6 @@ def affinity(feature_BDhw: Tensor, radius: int) -> Tensor:
     """exp(-mean over channels of |f_p - f_q|), (B,n,s,t), for regular sources p and q = p + offset."""
     distance_Bnst: Tensor = _MeanDistance.apply(feature_BDhw, radius)
     return torch.exp(-distance_Bnst)
-
-
-def affinity_losses(affinity_Bnst: Tensor, *kinds_Bnst: Tensor) -> dict[str, Tensor]:
-    """Weighted losses of pairs that are both background, both of one class, and different; their sum is the total.
-
-    `kinds_Bnst`: the three masks of `pairs.kinds`. Cross entropy, averaged over each kind's pairs in the batch, with
-    weights 1/4, 1/4 and 1/2 (psa train_aff.py).
-    """
-    background_Bnst, foreground_Bnst, different_Bnst = kinds_Bnst
-    alike_Bnst = -torch.log(affinity_Bnst + EPS)
-    unlike_Bnst = -torch.log(1 + EPS - affinity_Bnst)
-    return {
-        "background": pairs.mean_over(alike_Bnst, background_Bnst) / 4,
-        "foreground": pairs.mean_over(alike_Bnst, foreground_Bnst) / 4,
-        "different": pairs.mean_over(unlike_Bnst, different_Bnst) / 2,
-    }
 
 
 class _MeanDistance(torch.autograd.Function):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone
-from wsss.model import Classifier
+from wsss.model import Classifier, backbone_and_head
 
 
 class Cam(Classifier):
@@ -41,20 +41,7 @@ class Cam(Classifier):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The backbone at the recipe's rate, the classifier at `head_lr` times that."""
-        return [
-            {
-                "name": "backbone",
-                "params": [*self.backbone.parameters()],
-                "lr_factor": 1.0,
-                "weight_decay_factor": 1.0,
-            },
-            {
-                "name": "head",
-                "params": [*self.classifier.parameters()],
-                "lr_factor": self.head_lr,
-                "weight_decay_factor": 1.0,
-            },
-        ]
+        return backbone_and_head(self.backbone, self.classifier.parameters(), self.head_lr)
 
 
 def build(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone
 from wsss.errors import UserError
-from wsss.model import Classifier
+from wsss.model import Classifier, backbone_and_head
 
 
 class Head(nn.Module):
@@ -69,10 +69,7 @@ class ImageClassifier(Classifier):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The backbone at the recipe's rate, the head at `head_lr` times that."""
-        return [
-            {"name": name, "params": [*module.parameters()], "lr_factor": factor, "weight_decay_factor": 1.0}
-            for name, module, factor in (("backbone", self.backbone, 1.0), ("head", self.head, self.head_lr))
-        ]
+        return backbone_and_head(self.backbone, self.head.parameters(), self.head_lr)
 
 
 def build(

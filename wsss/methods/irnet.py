@@ -6,7 +6,8 @@ semantic labels do not use it. Both learn from pairs of neighbouring pixels whos
 from jiwoon-ahn/irn (net/resnet50_irn.py, step/train_irn.py, step/make_sem_seg_labels.py); there the backbone is
 ResNet50 at output stride 16. On others the branches resize each tap to the grid of the second one.
 
-Legend: B batch, D channels, K present classes, n offsets, H x W image, h x w grid (stride 4), s x t regular sources.
+Legend: B batch, D channels, K present classes, n offsets, H x W image, h x w grid (of stride 4 on ResNet50), s x t
+regular sources.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,7 +33,6 @@ from wsss.stores import Record
 OUTPUT = "scores"
 PAD = 255
 
-EPS = 1e-5
 EVALUATION_THRESHOLD = 0.15
 """Background threshold at which the published CAMs scored best; the label thresholds were chosen around it."""
 
@@ -193,7 +193,7 @@ class IRNet(TrainableModel):
     def boundary(self, image_3HW: Tensor, *, crop_size: int = 512, flip: bool = True) -> Tensor:
         """Probability (h,w) of a class boundary in a normalised image, with `flip` from its mirror image too.
 
-        h, w = floor((n-1)/4) + 1. GroupNorm sees the zeros that fill the image up to a square of `crop_size`, the
+        h, w = floor((n-1)/stride) + 1. GroupNorm sees the zeros that fill the image up to a square of `crop_size`, the
         published size; images that exceed it are filled to a square of the next multiple of 16 (officially: an error).
         """
         height, width = strided((image_3HW.shape[1], image_3HW.shape[2]), self.stride)
@@ -225,7 +225,10 @@ def _filled(x_BxHW: Tensor, multiple: int, value: int) -> Tensor:
 
 
 def reduced(label_BHW: Tensor, stride: int) -> Tensor:
-    """Labels (B,h,w) reduced as by Pillow's NEAREST: small[i,j] = full[4i+2, 4j+2], 255 outside; h = ceil(H / 4)."""
+    """Labels (B,h,w) reduced as by Pillow's NEAREST: small[i,j] = full[r i + r/2, r j + r/2] at stride r, 255 outside.
+
+    h = ceil(H / r).
+    """
     return _filled(label_BHW, stride, PAD)[:, stride // 2 :: stride, stride // 2 :: stride]
 
 
@@ -241,10 +244,8 @@ def pair_losses(
     """
     background_Bnst, foreground_Bnst, different_Bnst = pairs.kinds(label_Bhw, radius)
     affinity_Bnst = 1 - pairs.path_maximum(logit_Bhw.sigmoid(), radius)
-    alike_Bnst = -torch.log(affinity_Bnst + EPS)
-    unlike_Bnst = -torch.log(1 + EPS - affinity_Bnst)
-    positive = pairs.mean_over(alike_Bnst, background_Bnst) + pairs.mean_over(alike_Bnst, foreground_Bnst)
-    losses = {"positive": positive / 4, "negative": pairs.mean_over(unlike_Bnst, different_Bnst) / 2}
+    parts = pairs.affinity_losses(affinity_Bnst, background_Bnst, foreground_Bnst, different_Bnst)
+    losses = {"positive": parts["background"] + parts["foreground"], "negative": parts["different"]}
     if displacement_B2hw is None:
         return losses
     start_B21st = pairs.origins(displacement_B2hw, radius).unsqueeze(2)

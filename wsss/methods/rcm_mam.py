@@ -25,7 +25,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from wsss.backbones.common import Backbone
 from wsss.errors import UserError
-from wsss.model import Classifier
+from wsss.model import Classifier, backbone_and_head
 from wsss.ops import self_supervision as ops
 from wsss.ops.sizes import scaled
 
@@ -171,6 +171,7 @@ class RcmMam(Classifier):
         self.backbone, self.head, self.support, self.rcm, self.mam = backbone, head, support, rcm, mam
         self.scales, self.grid, self.merge, self.classification = tuple(scales), grid, merge, classification
         self.weights, self.momentum, self.network, self.head_lr = weights, momentum, network, head_lr
+        self.classification_weight = weights[0]
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for MainNet only."""
@@ -259,10 +260,7 @@ class RcmMam(Classifier):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """MainNet's backbone at the recipe's rate, its head at `head_lr` times that; SupportNet does not train."""
-        return [
-            {"name": name, "params": [*module.parameters()], "lr_factor": factor, "weight_decay_factor": 1.0}
-            for name, module, factor in (("backbone", self.backbone, 1.0), ("head", self.head, self.head_lr))
-        ]
+        return backbone_and_head(self.backbone, self.head.parameters(), self.head_lr)
 
 
 def _resized(maps_Bxhw: Tensor, size: Sequence[int]) -> Tensor:

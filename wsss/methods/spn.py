@@ -25,7 +25,7 @@ from wsss.backbones.common import Backbone
 from wsss.backbones.vgg16 import VGG16
 from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
-from wsss.model import Classifier
+from wsss.model import Classifier, backbone_and_head
 from wsss.ops.slic import slic
 from wsss.ops.superpixel_pooling import Interpolation, image_mean, paint, pool
 
@@ -190,11 +190,7 @@ class Spn(Classifier):
         """The backbone at the recipe's rate (most often frozen), all that is new at `head_lr` times that."""
         new = [*self.extra.parameters(), *self.upsampler.parameters(), *self.top.parameters()]
         new += self.bottom.parameters()
-        old = [*self.backbone.parameters()]
-        return [
-            {"name": "backbone", "params": old, "lr_factor": 1.0, "weight_decay_factor": 1.0},
-            {"name": "new", "params": new, "lr_factor": self.head_lr, "weight_decay_factor": 1.0},
-        ]
+        return backbone_and_head(self.backbone, new, self.head_lr)
 
 
 def binary_logistic(logit_BC: Tensor, labels_BC: Tensor) -> Tensor:

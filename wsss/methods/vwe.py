@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wsss.backbones.common import Backbone
 from wsss.errors import UserError
-from wsss.model import Classifier
+from wsss.model import Classifier, backbone_and_head
 from wsss.ops.hspp import global_average, hspp
 
 
@@ -143,15 +143,7 @@ class Vwe(Classifier):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The backbone at the recipe's rate; classifier, codebook and both predictions at `head_lr` times that."""
         own = [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
-        return [
-            {
-                "name": "backbone",
-                "params": [*self.backbone.parameters()],
-                "lr_factor": 1.0,
-                "weight_decay_factor": 1.0,
-            },
-            {"name": "head", "params": own, "lr_factor": self.head_lr, "weight_decay_factor": 1.0},
-        ]
+        return backbone_and_head(self.backbone, own, self.head_lr)
 
 
 def _present(similarity_BNhw: Tensor) -> Tensor:

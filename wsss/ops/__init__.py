@@ -9,9 +9,9 @@ def forget_stale_kernels(folder: Path) -> None:
 
     numba compares a kernel with its own file only; one that calls a kernel of another file would keep its old code.
     """
-    with suppress(OSError):  # another process was faster, or the installation is read-only
-        newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
-        for index in folder.glob("__pycache__/*.nbi"):
+    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
+    for index in folder.glob("__pycache__/*.nbi"):
+        with suppress(OSError):  # another process was faster, or the installation is read-only
             if index.stat().st_mtime < newest:
                 index.unlink()
 

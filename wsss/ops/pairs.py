@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from wsss.ops.neighbours import offsets, paths, sources
 
 IGNORED = 255
-COUNT_EPSILON = 1e-5
+EPS = 1e-5
 
 
 def origins(x_hw: Tensor, radius: int) -> Tensor:
@@ -59,7 +59,23 @@ def kinds(label_Bhw: Tensor, radius: int) -> tuple[Tensor, Tensor, Tensor]:
 def mean_over(value: Tensor, mask: Tensor) -> Tensor:
     """Scalar sum(value[mask]) / (count + 1e-5), so 0 of an empty mask; the bool mask is broadcast to the values."""
     mask = mask.expand_as(value)
-    return torch.where(mask, value, 0).sum() / (mask.sum().to(value.dtype) + COUNT_EPSILON)
+    return torch.where(mask, value, 0).sum() / (mask.sum().to(value.dtype) + EPS)
+
+
+def affinity_losses(
+    affinity_Bnst: Tensor, background_Bnst: Tensor, foreground_Bnst: Tensor, different_Bnst: Tensor
+) -> dict[str, Tensor]:
+    """Weighted losses of affinities 0..1 by the pairs' kinds (see `kinds`); their sum is the published total.
+
+    Cross entropy, averaged over each kind's pairs in the batch, with weights 1/4, 1/4 and 1/2 (psa, irn).
+    """
+    alike_Bnst = -torch.log(affinity_Bnst + EPS)
+    unlike_Bnst = -torch.log(1 + EPS - affinity_Bnst)
+    return {
+        "background": mean_over(alike_Bnst, background_Bnst) / 4,
+        "foreground": mean_over(alike_Bnst, foreground_Bnst) / 4,
+        "different": mean_over(unlike_Bnst, different_Bnst) / 2,
+    }
 
 
 class _PathMaximum(torch.autograd.Function):

@@ -43,8 +43,8 @@ def slic(
 
     rgb_HW3: sRGB uint8 [H, W, 3]. `segments`: how many are wanted; N is that number, or less in an image of
     few more pixels than that. `compactness` (paper section III-B: m): colour distance in Lab that weighs as much as a
-    distance of S = sqrt(H W / segments) pixels. `subsample`: 1 uses every row in every iteration; it is at most S/4, so
-    that an iteration sees four rows of a segment. Uses one thread.
+    distance of S pixels, the larger spacing of the seeds, about sqrt(H W / segments). `subsample`: 1 uses every row in
+    every iteration; it is at most S/4, so that an iteration sees four rows of a segment. Uses one thread.
     ValueError for another shape or dtype, UserError for settings outside their range.
     """
     if rgb_HW3.dtype != np.uint8 or rgb_HW3.ndim != 3 or rgb_HW3.shape[2] != 3 or rgb_HW3.size == 0:
@@ -89,9 +89,9 @@ def _seeds(height: int, width: int, count: int) -> tuple[F64, float]:
     """Exactly `count` centres in rows of almost equal numbers, colours unset, and their larger spacing."""
     rows = round(height / math.sqrt(height * width / count))
     rows = min(max(rows, math.ceil(count / width), 1), height, count)
-    edges = np.arange(rows + 1) * count // rows
+    firsts = np.arange(rows + 1) * count // rows
     centre_K5 = np.zeros((count, 5))
-    for row, (first, last) in enumerate(pairwise(edges)):
+    for row, (first, last) in enumerate(pairwise(firsts)):
         centre_K5[first:last, 0] = (row + 0.5) * height / rows - 0.5
         centre_K5[first:last, 1] = (np.arange(last - first) + 0.5) * width / (last - first) - 0.5
     return centre_K5, max(height / rows, width / (count // rows))
