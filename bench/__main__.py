@@ -15,7 +15,7 @@ import cv2
 import torch
 
 from bench.measure import Row
-from wsss.training import keep_freed_memory
+from wsss.process import keep_freed_memory
 
 STEPS = ("superpixels", "walks", "crf", "scores", "files", "training")
 COLUMNS = ("step", "anchor", "ours_ms", "anchor_ms", "ratio", "goal", "max_difference")

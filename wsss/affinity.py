@@ -18,10 +18,10 @@ from wsss.data.transforms import Augmentation
 from wsss.job import Job
 from wsss.networks import assemble, load_trained
 from wsss.networks import train as train_network
+from wsss.process import set_up
 from wsss.refine import write
 from wsss.stores import Store, Writer
 from wsss.thresholds import chosen
-from wsss.training import seed_everything
 
 
 def make_labels(
@@ -81,7 +81,7 @@ def refine(
     network: dict[str, Any],
 ) -> None:
     """Refine one shard of score maps by the method's trained network (the random walk)."""
-    device = seed_everything(0, job.threads)
+    device = set_up(0, job.threads)
     model = load_trained(assemble(num_classes=len(read_manifest(data).classes), **network), Path(weights)).to(device)
     walk = partial(importlib.import_module(f"wsss.methods.{method}").refine, model, **options)
     write(data=data, split=split, shard=shard, scores=scores, out=out, refine=walk)

@@ -23,8 +23,8 @@ from wsss.networks import assemble, load_trained
 from wsss.ops.cam_merge import Flip, Order, merge
 from wsss.ops.cam_merge import normalise as normalise_maps
 from wsss.ops.sizes import scaled
+from wsss.process import set_up
 from wsss.stores import Writer
-from wsss.training import seed_everything
 
 Branch = Literal["img", "word", "max_raw", "max_norm"]
 
@@ -45,7 +45,7 @@ def infer(
 ) -> None:
     """Write the score maps of one shard of a split: per image float16 (K,h,w) in [0,1], one map per label."""
     manifest = read_manifest(data)
-    device = seed_everything(0, job.threads)
+    device = set_up(0, job.threads)
     model: Classifier = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
     samples = shard_of(manifest.split(split), shard)
 

@@ -14,7 +14,8 @@ from wsss.data.transforms import Augmentation
 from wsss.errors import UserError
 from wsss.job import Job
 from wsss.model import TrainableModel
-from wsss.training import fit, seed_everything
+from wsss.process import set_up
+from wsss.training import fit
 
 Model = TypeVar("Model", bound=TrainableModel)
 
@@ -75,7 +76,7 @@ def train(
     `sample` gives the arrays of one sample of a batch, drawn with the recipe's augmentation; all follows `seed`.
     `initial_weights` are the backbone's, or, with `start` (the name of a trained network), those of that network.
     """
-    device = seed_everything(seed, job.threads)
+    device = set_up(seed, job.threads)
     initial = Path(initial_weights) if initial_weights else None
     model = assemble(num_classes=num_classes, initial_weights=None if start else initial, **network)
     if start and initial:

@@ -23,7 +23,7 @@ from wsss.model import Segmenter
 from wsss.networks import assemble, load_trained
 from wsss.ops.crf import PRESETS, unary_from_scores
 from wsss.ops.crf import crf as dense_crf
-from wsss.training import seed_everything
+from wsss.process import set_up
 
 
 def infer(
@@ -43,7 +43,7 @@ def infer(
 ) -> None:
     """Write <id>.png (class ids, 0 for background) for one shard of a split."""
     manifest = read_manifest(data)
-    device = seed_everything(0, job.threads)
+    device = set_up(0, job.threads)
     model: Segmenter = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
     samples = shard_of(manifest.split(split), shard)
 

@@ -7,7 +7,6 @@ in the same bits as an undisturbed one.
 Legend: B images of a batch, C classes, H x W pixels.
 """
 
-import ctypes
 import math
 import os
 import time
@@ -16,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import save as serialise
@@ -70,24 +68,6 @@ def optimiser(
     return torch.optim.SGD([row for row in rows if row["params"]], lr=lr)
 
 
-def seed_everything(seed: int, threads: int) -> torch.device:
-    """Seed torch, bound its threads, keep freed memory, and choose the device."""
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
-    keep_freed_memory()
-    torch.manual_seed(seed)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to 32 MB (its limit): fresh pages cost a sixth of a small network's step."""
-    trim_threshold, map_threshold = -1, -3
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(trim_threshold, 1 << 30)
-        library.mallopt(map_threshold, 1 << 25)
-
-
 def fit(
     model: TrainableModel,
     sample: Callable[[int, np.random.Generator], dict[str, np.ndarray]],
@@ -110,8 +90,7 @@ def fit(
     device = next(model.parameters()).device
     memory = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
     model.to(memory_format=memory).train()
-    keys = {key: recipe[key] for key in ("lr", "momentum", "weight_decay")}
-    sgd = optimiser(model.parameter_groups(), **keys)
+    sgd = optimiser(model.parameter_groups(), **{key: recipe[key] for key in ("lr", "momentum", "weight_decay")})
     per_epoch = steps_per_epoch(length, recipe["batch"])
     total = recipe["steps"] or recipe["epochs"] * per_epoch
     state = resume(job, model, sgd)
@@ -136,13 +115,16 @@ def fit(
             if terminated():
                 raise SystemExit(143)
     if model.calibration_batches:
-        _calibrate(
-            model, Batches(sample, length, name=name, **loading | {"steps": model.calibration_batches, "start": 0})
-        )
+        first = loading | {"steps": model.calibration_batches, "start": 0}
+        _calibrate(model, Batches(sample, length, name=name, **first))
     if message := stuck(state.history, chance and chance * model.classification_weight):
         print(f"warning: {message}", flush=True)
-    columns = list(dict.fromkeys(name for row in state.history for name in row))
-    write_csv(history, columns, ([row.get(name, "") for name in columns] for row in state.history))
+    _write(model, state.history, weights, history)
+
+
+def _write(model: TrainableModel, rows: list[dict[str, float]], weights: Path, history: Path) -> None:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    write_csv(history, columns, ([row.get(name, "") for name in columns] for row in rows))
     with atomic_write(weights) as path:
         path.write_bytes(serialise(_finite_state(model)))
 

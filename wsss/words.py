@@ -16,8 +16,8 @@ from wsss.data.manifest import Sample, read_manifest, shard_of
 from wsss.data.prefetch import ahead
 from wsss.job import Job
 from wsss.networks import assemble, load_trained
+from wsss.process import set_up
 from wsss.stores import Writer
-from wsss.training import seed_everything
 
 
 def assign(
@@ -28,7 +28,7 @@ def assign(
     The network's method defines word_map(image_BCHW) -> int64 (B,h,w).
     """
     manifest = read_manifest(data)
-    device = seed_everything(0, job.threads)
+    device = set_up(0, job.threads)
     model = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
     samples = shard_of(manifest.split(split), shard)
 

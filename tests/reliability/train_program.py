@@ -13,7 +13,8 @@ from torch import nn
 
 from wsss.job import Job
 from wsss.model import TrainableModel
-from wsss.training import fit, seed_everything
+from wsss.process import set_up
+from wsss.training import fit
 
 RECIPE = {
     "epochs": 5,
@@ -56,7 +57,7 @@ def sample(index, rng):
 
 
 def main(folder: Path, workers: int, lr: float) -> None:
-    seed_everything(7, 1)
+    set_up(7, 1)
     job = Job(folder / "checkpoint" / "run.ckpt", f"lr {lr}", workers)
     fit(
         Net(),

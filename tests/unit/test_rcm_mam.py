@@ -11,7 +11,7 @@ from torch import nn
 from wsss import interface
 from wsss.backbones import tiny
 from wsss.errors import UserError
-from wsss.methods import cam, rcm_mam
+from wsss.methods import cam, rcm_mam, rcm_mam_modules
 from wsss.ops import self_supervision as ops
 from wsss.training import optimiser
 
@@ -312,8 +312,8 @@ def test_detached_attention_leaves_the_sign_of_the_difference():
     raw = torch.rand(2, 1, 3, 2, 2, dtype=torch.float64).requires_grad_()
     guide = torch.rand(2, 1, 3, 2, 2, dtype=torch.float64)
     labels = torch.ones(1, 3, dtype=torch.float64)
-    module = rcm_mam.Mam("mam", 0, "plain", detach_attention=True, detach_max=True, reduction="mean")
-    module(rcm_mam.Views(raw, raw), rcm_mam.Views(guide, guide), guide[0], labels).backward()
+    module = rcm_mam_modules.Mam("mam", 0, "plain", detach_attention=True, detach_max=True, reduction="mean")
+    module(rcm_mam_modules.Views(raw, raw), rcm_mam_modules.Views(guide, guide), guide[0], labels).backward()
     cam, teacher = ops.scaled_cams(raw.detach()), ops.scaled_cams(guide)
     sign = (cam - ops.attended(ops.attention(cam, teacher), teacher, target="plain")).sign()
     expected = sign / (4 * 3) / (raw.detach().amax((-2, -1), keepdim=True) + 1e-5)

@@ -15,8 +15,7 @@ Legend: B batch, C classes, D channels of the projection, S scales, H x W image,
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from wsss.backbones.common import Backbone
 from wsss.errors import UserError
+from wsss.methods.rcm_mam_modules import DirectRcm, Mam, Rcm, Views, resized
 from wsss.model import Classifier, backbone_and_head
 from wsss.ops import self_supervision as ops
 from wsss.ops.sizes import scaled
@@ -49,99 +49,6 @@ class Head(nn.Module):
         feature_BDhw = self.projection(F.dropout2d(taps[-1], self.dropout, self.training))
         feature_BDhw = feature_BDhw.relu() if self.relu else feature_BDhw
         return feature_BDhw, self.classifier(feature_BDhw)
-
-
-class Views(NamedTuple):
-    """A network's view of a batch in float32: X of the image as it is, raw maps of its scales (first: as it is)."""
-
-    feature_BDhw: Tensor
-    raw_SBChw: Tensor
-
-
-class Rcm(nn.Module):
-    """Regional contrastive module (section 3.2) with the latest prototype of every class and of the background."""
-
-    prototype: Tensor
-    seen: Tensor
-
-    def __init__(
-        self,
-        labels: int,
-        dim: int,
-        *,
-        threshold: float,
-        temperature: float,
-        form: ops.Form,
-        average: ops.Average,
-        reduction: ops.RegionReduction,
-    ) -> None:
-        super().__init__()
-        self.threshold, self.temperature, self.form = threshold, temperature, form
-        self.average, self.reduction = average, reduction
-        self.register_buffer("prototype", torch.zeros(labels, dim))
-        self.register_buffer("seen", torch.zeros(labels, dtype=torch.bool))
-
-    def forward(self, main: Views, guide: Views, msinf_BChw: Tensor, labels_BC: Tensor) -> Tensor:
-        """Eq. 5 for F's features; G's features renew the prototypes of the regions that this batch has."""
-        region_Bhw = ops.class_regions(msinf_BChw, labels_BC, self.threshold)
-        size = msinf_BChw.shape[2:]
-        with torch.no_grad():
-            fresh_LD, present_L = ops.prototypes(
-                _resized(guide.feature_BDhw, size), region_Bhw, len(self.seen), average=self.average
-            )
-            self.prototype = torch.where(present_L[:, None], fresh_LD, self.prototype)
-            self.seen = self.seen | present_L
-        return ops.contrastive_loss(
-            _resized(main.feature_BDhw, size),
-            self.prototype,
-            self.seen,
-            region_Bhw,
-            temperature=self.temperature,
-            form=self.form,
-            reduction=self.reduction,
-        )
-
-
-class DirectRcm(nn.Module):
-    """Table 2, Exp. 1: the region masks are targets of F's maps themselves."""
-
-    def __init__(self, *, threshold: float, form: ops.Direct, detach_max: bool) -> None:
-        super().__init__()
-        self.threshold, self.form, self.detach_max = threshold, form, detach_max
-
-    def forward(self, main: Views, guide: Views, msinf_BChw: Tensor, labels_BC: Tensor) -> Tensor:
-        """Loss of F's maps of the image as it is."""
-        region_Bhw = ops.class_regions(msinf_BChw, labels_BC, self.threshold)
-        cam_BChw = ops.scaled_cams(main.raw_SBChw[0], detach_max=self.detach_max)
-        return ops.direct_loss(cam_BChw, region_Bhw, labels_BC, form=self.form)
-
-
-@dataclass(frozen=True)
-class Mam:
-    """Multi-scale attentive module (section 3.3), on from `epoch` (counted from 0); its variants MMM and SMM.
-
-    `mmm`: xi = 1, so the target is the mean of G's maps. `smm`: only the image as it is learns, from the msinf-CAM.
-    """
-
-    kind: Literal["mam", "mmm", "smm"]
-    epoch: int
-    target: ops.Target
-    detach_attention: bool
-    detach_max: bool
-    reduction: ops.MapReduction
-
-    def __call__(self, main: Views, guide: Views, msinf_BChw: Tensor, labels_BC: Tensor) -> Tensor:
-        """Eq. 8 for F's maps."""
-        cam_SBChw = ops.scaled_cams(main.raw_SBChw, detach_max=self.detach_max)
-        if self.kind == "smm":
-            return ops.map_loss(msinf_BChw[None], cam_SBChw[:1], labels_BC, reduction=self.reduction)
-        guide_SBChw = ops.scaled_cams(guide.raw_SBChw)
-        if self.kind == "mmm":
-            xi_SSBC = cam_SBChw.new_ones(len(cam_SBChw), *guide_SBChw.shape[:3])
-        else:
-            xi_SSBC = ops.attention(cam_SBChw.detach() if self.detach_attention else cam_SBChw, guide_SBChw)
-        target_SBChw = ops.attended(xi_SSBC, guide_SBChw, target=self.target)
-        return ops.map_loss(target_SBChw, cam_SBChw, labels_BC, reduction=self.reduction)
 
 
 class RcmMam(Classifier):
@@ -263,13 +170,8 @@ class RcmMam(Classifier):
         return backbone_and_head(self.backbone, self.head.parameters(), self.head_lr)
 
 
-def _resized(maps_Bxhw: Tensor, size: Sequence[int]) -> Tensor:
-    """Float32 maps, bilinear with half-pixel centres."""
-    return F.interpolate(maps_Bxhw.float(), tuple(size), mode="bilinear", align_corners=False)
-
-
 def _views(outputs: list[Output], size: Sequence[int]) -> Views:
-    return Views(outputs[0][0].float(), torch.stack([_resized(raw, size) for _, raw in outputs]))
+    return Views(outputs[0][0].float(), torch.stack([resized(raw, size) for _, raw in outputs]))
 
 
 def build(
@@ -320,24 +222,17 @@ def build(
     copied = support == "ema" and (rcm != "off" or mam != "off")
     if network == "support" and not copied:
         raise UserError("network: there is no SupportNet here; use network: main, or support: ema with rcm or mam")
-    regional: Rcm | DirectRcm | None = None
-    if rcm == "contrastive":
-        regional = Rcm(
-            num_classes + 1,
-            dim,
-            threshold=threshold,
-            temperature=temperature,
-            form=form,
-            average=prototype,
-            reduction=region_reduction,
-        )
-    elif rcm == "direct":
-        regional = DirectRcm(threshold=threshold, form=direct, detach_max=detach_max)
+    learning = {"threshold": threshold, "temperature": temperature}
+    regional: dict[str, Rcm | DirectRcm | None] = {
+        "contrastive": Rcm(num_classes + 1, dim, form=form, average=prototype, reduction=region_reduction, **learning),
+        "direct": DirectRcm(threshold=threshold, form=direct, detach_max=detach_max),
+        "off": None,
+    }
     return RcmMam(
         backbone,
         head,
         copy.deepcopy(nn.Sequential(backbone, head)).requires_grad_(False) if copied else None,
-        regional,
+        regional[rcm],
         None if mam == "off" else Mam(mam, mam_epoch, target, detach_attention, detach_max, attention_reduction),
         scales=scales,
         grid=grid,
