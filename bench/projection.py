@@ -1,4 +1,4 @@
-"""GPU-hours of the trainings behind every table, projected from operation counts: nothing is run.
+"""GPU-hours of the trainings behind every table and the figures, projected from operation counts: nothing is run.
 
     python -m bench.projection [--tflops 60]
 
@@ -8,6 +8,7 @@ and everything on processors come on top. Trainings that tables share count in e
 """
 
 import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.memory import FakeTensorMode
-from wsss import chains, slices
+from wsss import chains, slices, targets
 from wsss.backbones.common import freeze
 from wsss.config import resolve
 from wsss.networks import assemble
@@ -33,18 +34,24 @@ class _NoModules(nullcontext[None]):
     is_bw = False
 
 
-def trainings(settings: Settings, table: str) -> set[Training]:
-    """Chains up to every network that a table's rows train, and the classifiers that these start from."""
+def trainings(settings: Settings, results: Iterable[Sequence[str]]) -> set[Training]:
+    """Chains up to every network that the chains of results train, and the classifiers that these start from."""
     found: set[Training] = set()
-    for row in settings.tables[table].with_rounds(settings.rounds).rows:
-        for chain in [row.chain, *(row.mean_of or [])]:
-            for end, name in enumerate(chain or [], 1):
-                stage = chains.stage_of(settings, name)
-                if stage in TRAINED:
-                    found.add(tuple(chain[:end]))
-                    if start := getattr(settings, stage)[name].start:
-                        found.add((start,))
+    for chain in results:
+        for end, name in enumerate(chain, 1):
+            stage = chains.stage_of(settings, name)
+            if stage in TRAINED:
+                found.add(tuple(chain[:end]))
+                if start := getattr(settings, stage)[name].start:
+                    found.add((start,))
     return found
+
+
+def wanted(settings: Settings) -> Iterator[tuple[str, list[list[str]]]]:
+    """The chains of each table, and of all figures together."""
+    for name, table in targets.built_tables(settings).items():
+        yield name, [chain for row in table.rows for chain in targets.chains_of_row(row)]
+    yield "figures", [chain for figure in targets.built_figures(settings).values() for chain in figure.chains]
 
 
 def operations(settings: Settings, variant: str) -> float:
@@ -86,7 +93,7 @@ def _per_image(config: dict[str, Any], stage: str) -> float:
 
 
 def main() -> None:
-    """Print one line per table and the total."""
+    """Print one line per table, one for the figures, and the total."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tflops", type=float, default=60.0)
     given = parser.parse_args()
@@ -94,8 +101,8 @@ def main() -> None:
     per_hour = given.tflops * 1e12 * 3600
     hours: dict[str, float] = {}
     every: set[Training] = set()
-    for table in settings.tables:
-        needed = trainings(settings, table)
+    for table, results in wanted(settings):
+        needed = trainings(settings, results)
         every |= needed
         for training in needed:
             if training[-1] not in hours:
