@@ -24,6 +24,11 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+# Snakemake 9 wakes its scheduler once a second for every job that ever began, to see whether it may begin more within
+# the limit of jobs per timespan: after 200 jobs that is a fifth of a core. `jobs` limits them well enough.
+if workflow.scheduling_settings is not None:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
 TEST_SCORES = getattr(SETTINGS.data, "test_scores", None) or []
 VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
