@@ -24,11 +24,6 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-# Snakemake 9 wakes its scheduler once a second for every job that ever began, to see whether it may begin more within
-# the limit of jobs per timespan: after 200 jobs that is a fifth of a core. `jobs` limits them well enough.
-if workflow.scheduling_settings is not None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 DATA = multiext("<results>/data/", "manifest.csv", "splits.csv", "classes.txt")
 TEST_SCORES = getattr(SETTINGS.data, "test_scores", None) or []
 VARIANTS = {stage: "|".join(getattr(SETTINGS, stage)) or "none" for stage in STAGES}
@@ -46,6 +41,9 @@ def begin(log):
                 f"{path}: a job of a run that had died made it with other settings or code; "
                 f"delete it, or add --forcerun {job.rule.name}"
             )
+    # Its limit of jobs per second wakes Snakemake's scheduler once a second for every job that ever began: after 200
+    # jobs that is a fifth of a core. `jobs` limits them well enough.
+    workflow.scheduler.job_rate_limiter = None
     try:
         runs.begin(SETTINGS.dataset, log)
     except UserError as error:
