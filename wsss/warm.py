@@ -19,6 +19,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -161,8 +162,12 @@ def _end_with(connection: socket.socket) -> None:
 
 
 def _forward_signals(pid: int) -> None:
+    def forward(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):  # the fork has just ended, and its status is on the way
+            os.kill(pid, number)
+
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda received, frame: os.kill(pid, received))
+        signal.signal(number, forward)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
