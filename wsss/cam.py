@@ -1,9 +1,11 @@
 """Stage `cam`: class activation maps of the image's own classes, over scales and flips, into a packed store.
 
-Legend: K present classes, C classes, H x W image, h x w the stride-4 grid.
+Legend: G images of one size, B of them at once, P an image and its mirror image, K present classes, C classes, H x W
+image, h x w the stride-4 grid or that of a scale.
 """
 
-from functools import partial
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +30,11 @@ from wsss.stores import Writer
 
 Branch = Literal["img", "word", "max_raw", "max_norm"]
 
+TOGETHER = 16
+"""Images of one size that a GPU gets at once; a processor gains nothing by it."""
+PIXELS = 1 << 21
+"""Most pixels in one pass, mirror images included: enough for a GPU to be busy, at the largest scale one image."""
+
 
 def infer(
     *,
@@ -43,7 +50,10 @@ def infer(
     branch: Branch,
     network: dict[str, Any],
 ) -> None:
-    """Write the score maps of one shard of a split: per image float16 (K,h,w) in [0,1], one map per label."""
+    """Write the score maps of one shard of a split: per image float16 (K,h,w) in [0,1], one map per label.
+
+    Images of one size follow each other, and on a GPU go through the network together.
+    """
     manifest = read_manifest(data)
     device = set_up(0, job.threads)
     model: Classifier = load_trained(assemble(num_classes=len(manifest.classes), **network), Path(weights)).to(device)
@@ -53,20 +63,30 @@ def infer(
         rgb_HW3 = read_rgb(sample.image)
         return rgb_HW3, [] if model.own_inference else pyramid(rgb_HW3, scales, model.backbone)
 
+    together = TOGETHER if device.type == "cuda" and not model.own_inference else 1
+    groups = alike(samples, together)
     with Writer(out) as store, torch.inference_mode():
-        loaded = ahead(load, samples, job.threads)
-        for number, (sample, (rgb_HW3, images)) in enumerate(zip(samples, loaded, strict=True), 1):
-            keys, size = [label - 1 for label in sample.labels], (sample.height, sample.width)
+        loaded, done = ahead(load, chain.from_iterable(groups), job.threads), 0
+        for group in groups:
+            images, pyramids = zip(*(next(loaded) for _ in group), strict=True)
             if model.own_inference:
-                score_Khw = normalise_maps(model.image_maps(rgb_HW3, keys, scales))
+                found = [normalise_maps(model.image_maps(images[0], _keys(group[0]), scales))]
             else:
-                raw = raw_maps(model, images, keys, branch=branch, mirrored=flip != "none")
-                merge_scales = partial(merge, size=size, grid="stride4", flip=flip, order=order)
-                score_Khw = torch.stack([normalise_maps(merge_scales(maps)) for maps in raw]).amax(0)
-            half_Khw = score_Khw.cpu().numpy().astype(np.float16)
-            store.add(sample.id, half_Khw, compress=model.own_inference, classes=list(sample.labels), size=list(size))
-            if number % 100 == 0 or number == len(samples):
-                print(f"{number}/{len(samples)} images", flush=True)
+                found = merged_maps(model, group, pyramids, branch=branch, flip=flip, order=order)
+            for sample, score_Khw in zip(group, found, strict=True):
+                half_Khw, size = score_Khw.cpu().numpy().astype(np.float16), [sample.height, sample.width]
+                store.add(sample.id, half_Khw, compress=model.own_inference, classes=list(sample.labels), size=size)
+            done += len(group)
+            if done % 100 < len(group) or done == len(samples):
+                print(f"{done}/{len(samples)} images", flush=True)
+
+
+def alike(samples: Sequence[Sample], most: int) -> list[list[Sample]]:
+    """Groups of at most `most` images of one size; sizes, and images within them, in the order of `samples`."""
+    by_size: dict[tuple[int, int], list[Sample]] = {}
+    for sample in samples:
+        by_size.setdefault((sample.height, sample.width), []).append(sample)
+    return [group[first : first + most] for group in by_size.values() for first in range(0, len(group), most)]
 
 
 def pyramid(image_HW3: np.ndarray, scales: list[float], backbone: Backbone) -> list[Tensor]:
@@ -76,22 +96,45 @@ def pyramid(image_HW3: np.ndarray, scales: list[float], backbone: Backbone) -> l
     return [torch.from_numpy(normalise(each, backbone.mean, backbone.std)) for each in resized]
 
 
-def raw_maps(
-    model: Classifier, images: list[Tensor], keys: list[int], *, branch: Branch, mirrored: bool
-) -> list[list[Tensor]]:
-    """Raw maps (2,K,h,w) per scale: of the image and of its mirror image (1,K,h,w without mirroring).
+def merged_maps(
+    model: Classifier,
+    samples: Sequence[Sample],
+    pyramids: Sequence[Sequence[Tensor]],
+    *,
+    branch: Branch,
+    flip: Flip,
+    order: Order,
+) -> list[Tensor]:
+    """Score maps (K,h,w) in [0,1) of images of one size, from their pyramids, for their own labels."""
+    size = (samples[0].height, samples[0].width)
+    at_scale = [torch.stack(images) for images in zip(*pyramids, strict=True)]
+    scales = [raw_maps(model, image_G3hw, branch=branch, mirrored=flip != "none") for image_G3hw in at_scale]
+    found = []
+    for number, sample in enumerate(samples):
+        keys = _keys(sample)
+        by_branch = [[raw_GPChw[number][:, keys].float() for raw_GPChw in maps] for maps in zip(*scales, strict=True)]
+        merged = [merge(raw, size=size, grid="stride4", flip=flip, order=order) for raw in by_branch]
+        found.append(torch.stack([normalise_maps(maps) for maps in merged]).amax(0))
+    return found
 
-    One list for most values of `branch`; for max_norm one list per branch, of which the maximum is due after
-    normalisation.
+
+def _keys(sample: Sample) -> list[int]:
+    return [label - 1 for label in sample.labels]
+
+
+def raw_maps(model: Classifier, image_G3hw: Tensor, *, branch: Branch, mirrored: bool) -> list[Tensor]:
+    """Raw maps (G,P,C,h,w) of images of one size: P = 2 with their mirror images, else 1.
+
+    One for most values of `branch`; for max_norm one per branch, of which the maximum is due after normalisation.
     """
     device = next(model.parameters()).device
+    pair_GP3hw = torch.stack([image_G3hw, image_G3hw.flip(-1)][: 1 + mirrored], 1)
+    most = max(1, PIXELS // pair_GP3hw[0, :, 0].numel())
     found: list[list[Tensor]] = []
-    for image_3hw in images:
-        image_3hw = image_3hw.to(device)
-        batch = torch.stack([image_3hw, image_3hw.flip(-1)]) if mirrored else image_3hw[None]
-        maps = model.branches(batch.contiguous(memory_format=torch.channels_last))
-        found.append([raw_PChw[:, keys].float() for raw_PChw in chosen_branches(maps, branch)])
-    return [list(scales) for scales in zip(*found, strict=True)]
+    for pair_BP3hw in pair_GP3hw.to(device).split(most):
+        maps = model.branches(pair_BP3hw.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        found.append([raw.unflatten(0, pair_BP3hw.shape[:2]) for raw in chosen_branches(maps, branch)])
+    return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def chosen_branches(maps: dict[str, Tensor], branch: Branch) -> list[Tensor]:
