@@ -98,6 +98,7 @@ def tables(configfile: Config = None) -> None:
             out_prefix=root / "tables" / name,
             voc=settings.data.source == "voc",
             allow_missing=True,
+            test_scores=getattr(settings.data, "test_scores", None),
         )
         print(root / "tables" / f"{name}.md")
 
