@@ -23,6 +23,7 @@ Count = Annotated[Whole, Field(ge=1)]
 Metric = Literal["miou", "precision", "recall"]
 Threshold = Literal["fixed", "best", "holdout", "oracle"]
 Background = Literal["best", "holdout"] | Fraction
+Seeds = Annotated[list[Annotated[Whole, Field(ge=0, lt=2**32)]], Field(min_length=1)]
 
 
 REMEDIES = {

@@ -12,7 +12,8 @@ from wsss.errors import UserError
 from wsss.figure_settings import Curve, Figure, Montage, Words
 from wsss.published import VOC_CLASSES, read_published
 from wsss.server_scores import read_server_scores, refuse_unknown
-from wsss.settings import TRAINED, Settings, Table
+from wsss.settings import TRAINED, Settings
+from wsss.table_settings import Table
 
 
 def built_tables(settings: Settings) -> dict[str, Table]:
